@@ -1,0 +1,304 @@
+"""From a run table to the index arrays that the model and the predictor share.
+
+A *cell* is one LLM on one device; a *series* is one cell in one measuring session; a *stair* is
+one cell in one block of prompt lengths; a *prompt* is one cell with one prompt length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from t2m_bayes.errors import DataError
+from t2m_bayes.formulas import context_tokens, padded
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int32]
+
+TILE: Final = 64
+"""Width of a stair in prompt tokens: the block in which prefill rises along one straight line."""
+
+UNKNOWN_INPUT: Final = (200.0, 150.0)
+"""Mean and standard deviation, in tokens, of a prompt length nothing is known about. Questions of
+multiple-choice benchmarks run from 90 to 1,000 tokens; decode time hardly depends on it."""
+
+
+@dataclass(frozen=True)
+class Coords:
+    """What the coefficients are indexed by; positions in one tuple are indices into the others.
+
+    Attributes:
+        llms: LLM names.
+        params_b: Parameters of each LLM, in billions.
+        weights_gb: Bytes of each LLM's weights, in GB.
+        devices: Device names.
+        cells: LLM index and device index of each cell.
+        series: Cell index and session name of each series.
+        tiles: Tile numbers; tile ``t`` holds prompts of ``(t - 1) * TILE + 1`` to ``t * TILE``.
+        stairs: Cell index and tile index of each stair.
+    """
+
+    llms: tuple[str, ...]
+    params_b: tuple[float, ...]
+    weights_gb: tuple[float, ...]
+    devices: tuple[str, ...]
+    cells: tuple[tuple[int, int], ...]
+    series: tuple[tuple[int, str], ...]
+    tiles: tuple[int, ...]
+    stairs: tuple[tuple[int, int], ...]
+
+    def device_tiles(self) -> tuple[list[tuple[int, int]], Ints]:
+        """Return the device and tile of each shared tile effect, and the one each stair uses."""
+        pairs = [(self.cells[c][1], t) for c, t in self.stairs]
+        unique = sorted(set(pairs))
+        return unique, np.array([unique.index(p) for p in pairs], dtype=np.int32)
+
+    def cell_names(self) -> list[str]:
+        """Return ``LLM | device`` for each cell."""
+        return [f"{self.llms[m]} | {self.devices[d]}" for m, d in self.cells]
+
+    def series_names(self) -> list[str]:
+        """Return ``LLM | device | session`` for each series."""
+        cells = self.cell_names()
+        return [f"{cells[c]} | {session}" for c, session in self.series]
+
+    def stair_names(self) -> list[str]:
+        """Return ``LLM | device | tile`` for each stair."""
+        cells = self.cell_names()
+        return [f"{cells[c]} | {self.tiles[t]}" for c, t in self.stairs]
+
+
+@dataclass(frozen=True)
+class Design:
+    """A run table as arrays: what to index by, and the rows of each likelihood.
+
+    Attributes:
+        coords: What the coefficients are indexed by.
+        prompt_cell: Cell of each prompt. shape: (prompt,)
+        prompt_stair: Stair of each prompt. shape: (prompt,)
+        prompt_tokens: Prompt length, in tokens. shape: (prompt,)
+        prefill_row: Row of the table behind each prefill reading. shape: (prefill,)
+        prefill_prompt: Prompt of each prefill reading. shape: (prefill,)
+        prefill_series: Series of each prefill reading. shape: (prefill,)
+        prefill_s: Prefill time, in seconds. shape: (prefill,)
+        decode_row: Row of the table behind each decode reading. shape: (decode,)
+        decode_series: Series of each decode reading. shape: (decode,)
+        decode_input: Prompt length, or its prior mean where unknown. shape: (decode,)
+        decode_input_sd: Its standard deviation, 0 where known. shape: (decode,)
+        decode_output: Generated tokens. shape: (decode,)
+        decode_s: Decode time, in seconds. shape: (decode,)
+        resolution_s: Grid on which each series' prefill and decode times lie. shape: (series, 2)
+    """
+
+    coords: Coords
+    prompt_cell: Ints
+    prompt_stair: Ints
+    prompt_tokens: Floats
+    prefill_row: Ints
+    prefill_prompt: Ints
+    prefill_series: Ints
+    prefill_s: Floats
+    decode_row: Ints
+    decode_series: Ints
+    decode_input: Floats
+    decode_input_sd: Floats
+    decode_output: Floats
+    decode_s: Floats
+    resolution_s: Floats
+
+    def subset(self, rows: NDArray[np.bool_]) -> Design:
+        """Return the same coordinates with only some rows' readings.
+
+        A model compiled for the whole table can be refitted to any part of it.
+
+        Args:
+            rows: Which rows of the run table to keep. shape: (row,)
+        """
+        prefill, decode = rows[self.prefill_row], rows[self.decode_row]
+        parts = {
+            name: value[prefill if name.startswith("prefill") else decode]
+            for name, value in vars(self).items()
+            if name.startswith(("prefill_", "decode_"))
+        }
+        return replace(self, **parts)
+
+
+def make_design(frame: pd.DataFrame) -> Design:
+    """Index a run table.
+
+    Rows whose prompt length is unknown keep their decode reading: its dependence on the prompt is
+    weak enough to integrate over the prompt lengths of the other rows. Their prefill is left out.
+
+    Args:
+        frame: A validated run table (``schema.Runs.frame``).
+
+    Returns:
+        The design.
+
+    Raises:
+        DataError: No row has a prefill or a decode time that can be used.
+    """
+    column = {name: frame[name].to_numpy() for name in ("device", "llm", "session")}
+    llms, llm = _factor(column["llm"])
+    devices, device = _factor(column["device"])
+    cells, cell = _factor_pairs(llm, device)
+    sessions, session = _factor(column["session"])
+    series_pairs, series = _factor_pairs(cell, session)
+
+    inputs = frame["input_tokens"].to_numpy(float)
+    outputs = frame["output_tokens"].to_numpy(float)
+    prefill = _times(frame, "prefill_s")
+    decode = _times(frame, "decode_s")
+    p_rows = np.flatnonzero((prefill > 0) & (inputs > 0))
+    d_rows = np.flatnonzero((decode > 0) & (outputs > 1))
+    if not p_rows.size and not d_rows.size:
+        raise DataError(
+            f"none of the {len(frame)} runs can be fitted: a run needs prefill_s and input_tokens, "
+            "or decode_s and two or more output_tokens"
+        )
+
+    prompts, prompt = np.unique(np.c_[cell[p_rows], inputs[p_rows]], axis=0, return_inverse=True)
+    prompt_cell = prompts[:, 0].astype(np.int32)
+    tiles, tile = np.unique(tile_of(prompts[:, 1]), return_inverse=True)
+    stairs, prompt_stair = _factor_pairs(prompt_cell, tile)
+
+    known = inputs[~np.isnan(inputs)]
+    mean, sd = (known.mean(), known.std()) if known.size > 1 else UNKNOWN_INPUT
+    decode_input = inputs[d_rows]
+    unknown = np.isnan(decode_input)
+
+    resolution = np.zeros((len(series_pairs), 2))
+    for phase, (values, rows) in enumerate(((prefill, p_rows), (decode, d_rows))):
+        for s in range(len(series_pairs)):
+            resolution[s, phase] = _resolution(values[rows[series[rows] == s]])
+
+    first = np.unique(llm, return_index=True)[1]
+    params = frame["params_b"].to_numpy(float)[first]
+    weights = params * frame["bytes_per_param"].to_numpy(float)[first]
+    return Design(
+        coords=Coords(
+            llms=llms,
+            params_b=tuple(params.tolist()),
+            weights_gb=tuple(weights.tolist()),
+            devices=devices,
+            cells=cells,
+            series=tuple((c, sessions[s]) for c, s in series_pairs),
+            tiles=tuple(tiles.astype(int).tolist()),
+            stairs=stairs,
+        ),
+        prompt_cell=prompt_cell,
+        prompt_stair=prompt_stair,
+        prompt_tokens=prompts[:, 1],
+        prefill_row=p_rows.astype(np.int32),
+        prefill_prompt=prompt.reshape(-1).astype(np.int32),
+        prefill_series=series[p_rows],
+        prefill_s=prefill[p_rows],
+        decode_row=d_rows.astype(np.int32),
+        decode_series=series[d_rows],
+        decode_input=np.where(unknown, mean, decode_input),
+        decode_input_sd=np.where(unknown, sd, 0.0),
+        decode_output=outputs[d_rows],
+        decode_s=decode[d_rows],
+        resolution_s=resolution,
+    )
+
+
+def tile_of(input_tokens: Floats) -> Floats:
+    """Return the number of the tile that holds each prompt length, from 1."""
+    return padded(input_tokens, TILE) / TILE
+
+
+def tile_middle(tile: Floats) -> Floats:
+    """Return the middle of each tile, in tokens: where a stair's level is stated."""
+    return (tile - 0.5) * TILE
+
+
+def stair_anchor(design: Design) -> Floats:
+    """Return the median prompt length of each stair's readings, in tokens. shape: (stair,)
+
+    A stair's level is sampled at this length, where its data pin it, not in the tile's middle.
+    """
+    tokens = design.prompt_tokens[design.prefill_prompt]
+    stair = design.prompt_stair[design.prefill_prompt]
+    tile = np.array([design.coords.tiles[t] for _, t in design.coords.stairs], dtype=float)
+    return _medians(tile_middle(tile), stair, tokens)
+
+
+def stair_spread(design: Design) -> Floats:
+    """Return the span of the prompt lengths read on each stair, in tokens. shape: (stair,)"""
+    tokens = design.prompt_tokens[design.prefill_prompt]
+    stair = design.prompt_stair[design.prefill_prompt]
+    low = np.full(len(design.coords.stairs), np.inf)
+    high = np.full(len(design.coords.stairs), -np.inf)
+    np.minimum.at(low, stair, tokens)
+    np.maximum.at(high, stair, tokens)
+    return np.maximum(high - low, 0.0)
+
+
+def stair_series(design: Design) -> Ints:
+    """Return the series that read each stair most; unread stairs get their cell's first."""
+    stair = design.prompt_stair[design.prefill_prompt]
+    counts = np.zeros((len(design.coords.stairs), len(design.coords.series)), dtype=int)
+    np.add.at(counts, (stair, design.prefill_series), 1)
+    first = {cell: s for s, (cell, _) in reversed(list(enumerate(design.coords.series)))}
+    unread = np.array([first[cell] for cell, _ in design.coords.stairs], dtype=np.int32)
+    return np.where(counts.any(axis=1), counts.argmax(axis=1), unread).astype(np.int32)
+
+
+def series_context(design: Design) -> Floats:
+    """Return the median context of each series' decode readings, in tokens. shape: (series,)
+
+    A series' rate is sampled at this context, where its data pin it, and not at an empty one.
+    """
+    context = context_tokens(design.decode_input, design.decode_output)
+    fallback = np.full(len(design.coords.series), context.mean() if context.size else 0.0)
+    return _medians(fallback, design.decode_series, context)
+
+
+def main_series(design: Design) -> Ints:
+    """Return the series with the most prefill readings of each cell that has any.
+
+    Its session is part of the cell's stairs, since it pins most of them; others are stated
+    against it.
+    """
+    n = np.bincount(design.prefill_series, minlength=len(design.coords.series))
+    best: dict[int, int] = {}
+    for s in np.argsort(n, kind="stable"):
+        if n[s]:
+            best[design.coords.series[s][0]] = int(s)
+    return np.array(sorted(best.values()), dtype=np.int32)
+
+
+def _medians(fallback: Floats, index: Ints, values: Floats) -> Floats:
+    medians = fallback.copy()
+    for i in np.unique(index):
+        medians[i] = np.median(values[index == i])
+    return medians
+
+
+def _factor(values: NDArray[np.object_]) -> tuple[tuple[str, ...], Ints]:
+    names, index = np.unique(values.astype(str), return_inverse=True)
+    return tuple(names.tolist()), index.astype(np.int32)
+
+
+def _factor_pairs(a: Ints, b: Ints) -> tuple[tuple[tuple[int, int], ...], Ints]:
+    pairs, index = np.unique(np.c_[a, b], axis=0, return_inverse=True)
+    return tuple((int(x), int(y)) for x, y in pairs), index.reshape(-1).astype(np.int32)
+
+
+def _times(frame: pd.DataFrame, name: str) -> Floats:
+    return frame[name].to_numpy(float) if name in frame else np.full(len(frame), np.nan)
+
+
+def _resolution(times_s: Floats) -> float:
+    """Return the coarsest power of ten that every time is a multiple of, in seconds."""
+    for step in (0.1, 0.01, 0.001, 1e-4):
+        if times_s.size > 2 and np.allclose(times_s / step, np.round(times_s / step), atol=1e-6):
+            return step
+    return 0.0

@@ -1,0 +1,76 @@
+"""The physics, once, in plain arithmetic: NumPy arrays and PyTensor graphs both run these lines.
+
+No function here calls a library: only operators, so whatever carries the operators carries the
+formula. Coefficients come in natural units (not logs) and broadcast against the token counts.
+"""
+
+from typing import Any, Final
+
+KNEE: Final = 8
+"""Sharpness of the passage from the prefill floor to compute: the p of a p-norm, a power of two."""
+
+PADS: Final = (128, 256)
+"""Prompt tokens that matrix kernels round up to, in tokens. On a Jetson AGX Orin a prefill of
+129 tokens takes 1.3 times one of 128, and 257 1.5 times 256; inside a block time rises linearly."""
+
+
+def padded(tokens: Any, width: int) -> Any:
+    """Return the token count rounded up to a whole number of blocks.
+
+    Args:
+        tokens: Whole token counts, any shape.
+        width: Block width in tokens.
+    """
+    return -(-tokens // width) * width
+
+
+def context_tokens(input_tokens: Any, output_tokens: Any) -> Any:
+    """Return the mean context length over the decode steps of a run, in tokens."""
+    return input_tokens + output_tokens / 2
+
+
+def decode_time(step_s: Any, context: Any, input_tokens: Any, output_tokens: Any) -> Any:
+    """Return the decode time in seconds.
+
+    The first token comes out of prefill, so ``output_tokens - 1`` steps are left; each step
+    streams the weights (``step_s``) and the keys and values of the context, whose cost relative
+    to the step is ``context`` for each context token.
+
+    Args:
+        step_s: Time of one step at an empty context, in seconds.
+        context: Relative cost of one context token, in 1/token.
+        input_tokens: Prompt length.
+        output_tokens: Generated tokens.
+    """
+    return (output_tokens - 1) * step_s * (1 + context * context_tokens(input_tokens, output_tokens))
+
+
+def prefill_compute_time(
+    token_s: Any, quadratic: Any, share_raw: Any, share_128: Any, share_256: Any, input_tokens: Any
+) -> Any:
+    """Return the compute-bound prefill time in seconds, before any floor.
+
+    Args:
+        token_s: Time of one prompt token, in seconds.
+        quadratic: Relative cost of attention for each prompt token, in 1/token.
+        share_raw: Share of the work that grows token by token.
+        share_128: Share of the work done in blocks of 128 tokens.
+        share_256: Share of the work done in blocks of 256 tokens; the three shares add up to 1.
+        input_tokens: Prompt length.
+    """
+    narrow, wide = PADS
+    work = (
+        share_raw * input_tokens
+        + share_128 * padded(input_tokens, narrow)
+        + share_256 * padded(input_tokens, wide)
+    )
+    return token_s * work * (1 + quadratic * input_tokens)
+
+
+def floored(compute_s: Any, floor_s: Any) -> Any:
+    """Return the smooth maximum of a compute time and a floor, in seconds.
+
+    ``(compute**p + floor**p) ** (1/p)`` with p = :data:`KNEE`: streaming the weights once bounds
+    prefill from below, and the two overlap rather than add.
+    """
+    return compute_s * (1 + (floor_s / compute_s) ** KNEE) ** (1 / KNEE)

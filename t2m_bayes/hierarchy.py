@@ -1,0 +1,361 @@
+"""The latency model: one PyMC graph for any number of LLMs, devices and sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from t2m_bayes.design import TILE, Design, main_series, series_context, stair_anchor, stair_series, stair_spread, tile_middle
+from t2m_bayes.formulas import PADS, decode_time, floored, padded, prefill_compute_time
+from t2m_bayes.priors import KV_SHARE, REFERENCE_GB, REFERENCE_PARAMS_B, DeviceRates, Prior
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+WORK: Final = ("token", *(f"block_{width}" for width in PADS))
+"""How prefill's work grows: token by token, or in blocks of prompt tokens."""
+
+RUNNING: Final = 5
+"""Readings in the running median from which sampling starts."""
+
+
+def latency_model(
+    design: Design, rates: Sequence[DeviceRates], priors: Mapping[str, Prior]
+) -> pm.Model:
+    r"""Build the model of prefill and decode time.
+
+    For LLM :math:`l` of size :math:`p` (billions of parameters) and :math:`B` (GB of weights) on
+    device :math:`d`, cell :math:`c = (l, d)`, series :math:`s = (c, \text{session})`:
+
+    .. math::
+
+        \log \text{step}_c &\sim N(\log(\text{overhead}_d
+            + \text{stream}_d (B/16)^{\beta}) + u_l, \tau) \\
+        \log \text{rate}_s &\sim N(\log(\text{step}_c (1 + k_s x_s)), \tau_\text{session}) \\
+        \text{decode} &= (O - 1)\, \text{step}_s (1 + k_s (I + O/2)) \\
+        \log \text{token}_c &\sim N(\log \text{token}_d + \gamma \log(p/8) + v_l, \tau') \\
+        \log \text{floor}_c &\sim N(\log(\text{overhead}'_d + \text{step}_c), \tau'') \\
+        \text{smooth}_c(I) &= \lVert \text{floor}_c,\;
+            \text{token}_c\, w_c\cdot(I, \lceil I\rceil_{128}, \lceil I\rceil_{256})
+            (1 + q_c I) \rVert_8 \\
+        \log \text{stair}_{c,t} &\sim N(\log \text{smooth}_c(\text{anchor}_t) + g_{d,t}, \tau_o)\\
+        \log \text{prefill} &= \log\text{stair}_{c,t} + \kappa_{c,t}
+            \log\frac{\text{smooth}_c(I)}{\text{smooth}_c(\text{anchor}_t)} + b_s
+
+    Readings are Student-t about the log of these, with a relative scale, an absolute timer error
+    and the known rounding of the reading. Levels are centred where the data pin them (series
+    rates at their median context :math:`x_s`, stairs at their anchors), which keeps the posterior
+    close to orthogonal though the data fix some coefficients to 0.01 %. Whatever has no reading
+    in this design is drawn from its population, so one compiled graph serves every subset of a
+    table.
+
+    Args:
+        design: The indexed run table. Its arrays become ``pm.Data``: see :func:`model_data`.
+        rates: What is expected of each device, in the order of ``design.coords.devices``.
+        priors: The priors by name (``models/priors.toml``).
+
+    Returns:
+        The model. Free variables and their dims are the posterior's, as the predictor reads it.
+    """
+    coords = design.coords
+    cell_llm, cell_device = np.array(coords.cells, dtype=int).T
+    series_cell = np.array([c for c, _ in coords.series])
+    log_size = np.log(np.array(coords.params_b) / REFERENCE_PARAMS_B)
+    log_weights = np.log(np.array(coords.weights_gb) / REFERENCE_GB)[cell_llm]
+    cell_size = log_size[cell_llm]
+    dims = {
+        "llm": list(coords.llms),
+        "device": list(coords.devices),
+        "cell": coords.cell_names(),
+        "series": coords.series_names(),
+        "work": list(WORK),
+    }
+    if coords.stairs:
+        dims |= {"stair": coords.stair_names(), "device_tile": list(range(len(coords.device_tiles()[0])))}
+    with pm.Model(coords=dims) as model:
+        data = {name: pm.Data(name, value) for name, value in model_data(design).items()}
+
+        def prior(name: str, **kwargs: Any) -> pt.TensorVariable:
+            p = priors[name]
+            if p.kind == "normal":
+                return pm.Normal(name, p.centre, p.sd, **kwargs)
+            return pm.LogNormal(name, np.log(p.centre), p.sd, **kwargs)
+
+        # Devices, about their datasheets. shape: (device,)
+        spread = np.array([priors[r.spread].sd for r in rates])
+        log_stream = pm.Normal(
+            "log_stream",
+            np.log([r.stream_s for r in rates]) - prior("log_stream_efficiency"),
+            spread,
+            dims="device",
+        )
+        log_step_overhead = prior("log_step_overhead", dims="device")
+
+        # Decode step of a cell, and of a series at its median context.
+        llm_step = pm.Normal("llm_step", 0, 1, dims="llm") * prior("tau_llm_step")
+        streaming = pt.exp(log_stream[cell_device] + prior("slope_step") * log_weights)
+        log_step = _partially_pooled(
+            "log_step",
+            data["cell_read"],
+            pt.log(pt.exp(log_step_overhead)[cell_device] + streaming) + llm_step[cell_llm],
+            prior("tau_step"),
+            dims="cell",
+        )
+        log_context_mean = (
+            log_stream[cell_device]
+            + np.log(KV_SHARE)
+            + prior("log_context_cost")
+            + prior("slope_context") * cell_size
+            - log_step
+        )
+        log_context = _partially_pooled(
+            "log_context", data["cell_read_decode"], log_context_mean, prior("tau_context"), "cell"
+        )
+        log_context_series = _partially_pooled(
+            "log_context_series",
+            data["series_read_decode"],
+            log_context[series_cell],
+            prior("tau_session_context"),
+            "series",
+        )
+        context = pt.exp(log_context_series)
+        at_median = pt.log1p(context * data["series_context"])
+        log_rate = _partially_pooled(
+            "log_rate",
+            data["series_read_decode"],
+            log_step[series_cell] + at_median,
+            prior("tau_session_decode"),
+            "series",
+        )
+        log_step_series = pm.Deterministic("log_step_series", log_rate - at_median, dims="series")
+        log_noise = prior("log_noise_decode", dims="device")
+        noise_decode = _partially_pooled(
+            "log_noise_decode_series",
+            data["series_read_decode"],
+            log_noise[cell_device][series_cell],
+            prior("spread_noise_decode"),
+            "series",
+        )
+        timer, tail = prior("timer_decode"), prior("tail_decode")
+        if design.decode_s.size:
+            s = data["decode_series"]
+            mean = decode_time(
+                pt.exp(log_step_series)[s], context[s], data["decode_input"], data["decode_output"]
+            )
+            unknown_input = context[s] * data["decode_input_sd"]
+            scale = pt.sqrt(
+                pt.exp(2 * noise_decode)[s]
+                + (timer**2 + data["decode_rounding"]) / mean**2
+                + unknown_input**2
+            )
+            pm.StudentT(
+                "decode", nu=tail, mu=pt.log(mean), sigma=scale, observed=data["log_decode"]
+            )
+
+        if not coords.stairs:
+            return model
+        # Prefill of a cell, before the stairs.
+        log_token_device = pm.Normal(
+            "log_token_device",
+            np.log([r.token_s for r in rates]) - prior("log_compute_efficiency"),
+            spread,
+            dims="device",
+        )
+        log_prefill_overhead = prior("log_prefill_overhead", dims="device")
+        llm_token = pm.Normal("llm_token", 0, 1, dims="llm") * prior("tau_llm_token")
+        token_mean = (
+            log_token_device[cell_device] + prior("slope_token") * cell_size + llm_token[cell_llm]
+        )
+        read = data["cell_read_prefill"]
+        log_token = _partially_pooled("log_token", read, token_mean, prior("tau_token"), "cell")
+        log_floor = _partially_pooled(
+            "log_floor",
+            read,
+            pt.log(pt.exp(log_prefill_overhead)[cell_device] + pt.exp(log_step)),
+            prior("tau_floor"),
+            "cell",
+        )
+        log_quadratic = _partially_pooled(
+            "log_quadratic",
+            read,
+            prior("log_attention_share") + prior("slope_quadratic") * cell_size,
+            prior("tau_quadratic"),
+            "cell",
+        )
+        work = pm.Dirichlet("work_share", np.full(len(WORK), 2.0), dims=("cell", "work"))
+
+        # Stairs: level at the anchor, rise from one end of the tile to the other.
+        stair_cell, stair_tile = np.array(coords.stairs, dtype=int).T
+        tile = np.array(coords.tiles, dtype=float)[stair_tile]
+        _, stair_device_tile = coords.device_tiles()
+
+        def log_smooth(tokens: NDArray[np.float64]) -> Any:
+            compute = prefill_compute_time(
+                pt.exp(log_token)[stair_cell],
+                pt.exp(log_quadratic)[stair_cell],
+                *(work[:, part][stair_cell] for part in range(len(WORK))),
+                tokens,
+            )
+            return pt.log(floored(compute, pt.exp(log_floor)[stair_cell]))
+
+        tile_effect = pm.Normal("tile_effect", 0, 1, dims="device_tile") * prior("tau_tile")
+        # The main session of a cell is part of its stairs; the others are stated against it.
+        tau_session = prior("tau_session_prefill")
+        main_session = _partially_pooled("log_main_session", read, 0.0, tau_session, "cell")
+        other_session = _partially_pooled(
+            "log_other_session",
+            data["series_other"],
+            -main_session[series_cell],
+            tau_session,
+            "series",
+        )
+        log_session = pm.Deterministic(
+            "log_prefill_session",
+            main_session[series_cell] + data["series_other"] * other_session,
+            dims="series",
+        )
+        anchor = data["stair_anchor"]
+        stair_session = log_session[data["stair_series"]]
+        tau_stair, stair_read = prior("tau_stair"), data["stair_read"]
+        usual = log_smooth(anchor) + tile_effect[stair_device_tile] + stair_session
+        log_anchored = _partially_pooled("log_stair_anchored", stair_read, usual, tau_stair, "stair")
+        rise = _partially_pooled(
+            "rise",
+            data["rise_read"],
+            log_smooth(tile * TILE) - log_smooth((tile - 1) * TILE + 1),
+            prior("tau_rise") * TILE / tile_middle(tile),
+            "stair",
+        )
+        pm.Deterministic(
+            "log_stair",
+            log_anchored + rise * (tile_middle(tile) - anchor) / TILE - stair_session,
+            dims="stair",
+        )
+        # One reading cannot tell an odd kernel from a stall: its stair keeps no level of its own
+        # (two explanations of one reading are two modes), and tau_stair joins its noise.
+        level = pt.switch(stair_read > 0, log_anchored, usual) - stair_session
+        k = design.prompt_stair
+        log_prompt = level[k] + rise[k] * (design.prompt_tokens - anchor[k]) / TILE
+        unread = pt.switch(stair_read > 0, 0.0, tau_stair**2)[k]
+        log_noise = prior("log_noise_prefill", dims="device")
+        noise_prefill = _partially_pooled(
+            "log_noise_prefill_cell",
+            read,
+            log_noise[cell_device],
+            prior("spread_noise_prefill"),
+            "cell",
+        )
+        s, prompt = data["prefill_series"], data["prefill_prompt"]
+        mean = log_prompt[prompt] + log_session[s]
+        scale = pt.sqrt(
+            pt.exp(2 * noise_prefill)[series_cell][s]
+            + data["prefill_rounding"] * pt.exp(-2 * mean)
+            + unread[prompt]
+        )
+        pm.StudentT("prefill", nu=prior("tail_prefill"), mu=mean, sigma=scale, observed=data["log_prefill"])
+    return model
+
+
+def model_data(design: Design) -> dict[str, NDArray[Any]]:
+    """Return the values of the model's ``pm.Data`` for a design with the same coordinates."""
+    coords = design.coords
+    series_cell = np.array([c for c, _ in coords.series])
+    n_cells, n_series = len(coords.cells), len(coords.series)
+    decode_read = _seen(design.decode_series, n_series)
+    prefill_read = _seen(design.prefill_series, n_series)
+    cell_decode = _seen(series_cell[decode_read > 0], n_cells)
+    cell_prefill = _seen(series_cell[prefill_read > 0], n_cells)
+    readings = np.bincount(
+        design.prompt_stair[design.prefill_prompt], minlength=len(coords.stairs)
+    )
+    other = prefill_read.copy()
+    other[main_series(design)] = 0
+    rounding = design.resolution_s**2 / 12
+    anchor = stair_anchor(design)
+    return {
+        "cell_read": np.maximum(cell_decode, cell_prefill),
+        "cell_read_decode": cell_decode,
+        "cell_read_prefill": cell_prefill,
+        "series_read_decode": decode_read,
+        "series_other": other,
+        "series_context": series_context(design),
+        "stair_read": (readings >= 2).astype(float),
+        "stair_anchor": anchor,
+        "stair_series": stair_series(design),
+        "rise_read": (stair_spread(design) >= TILE / 4).astype(float),
+        "decode_series": design.decode_series,
+        "decode_input": design.decode_input,
+        "decode_input_sd": design.decode_input_sd,
+        "decode_output": design.decode_output,
+        "decode_rounding": rounding[design.decode_series, 1],
+        "log_decode": np.log(design.decode_s),
+        "prefill_series": design.prefill_series,
+        "prefill_prompt": design.prefill_prompt,
+        "prefill_rounding": rounding[design.prefill_series, 0],
+        "log_prefill": np.log(design.prefill_s),
+    }
+
+
+def _partially_pooled(
+    name: str, read: Any, mean: Any, sd: Any, dims: str
+) -> pt.TensorVariable:
+    """A group of normals, centred where readings pin them and non-centred where none do.
+
+    Centred groups suit precise readings and make funnels without any; non-centred the reverse.
+    What has no reading comes out as a draw from its population.
+    """
+    raw = pm.Normal(
+        f"{name}_raw", pt.switch(read > 0, mean, 0.0), pt.switch(read > 0, sd, 1.0), dims=dims
+    )
+    return pm.Deterministic(name, pt.switch(read > 0, raw, mean + sd * raw), dims=dims)
+
+
+def _seen(index: NDArray[Any], size: int) -> NDArray[np.float64]:
+    return (np.bincount(index, minlength=size) > 0).astype(float)
+
+
+
+def starting_point(design: Design) -> dict[str, NDArray[np.float64]]:
+    """Return where sampling starts: the medians that the data pin, and nearly nothing elsewhere.
+
+    Heavy tails can hold a chain that starts far from thousands of precise readings in a mode
+    where one whole session counts as an outlier. What has no reading starts off its mode, since
+    a gradient of exactly zero tells the sampler nothing of scale.
+    """
+    off = 0.1
+    rate = np.full(len(design.coords.series), off)
+    per_step = np.log(design.decode_s / (design.decode_output - 1))
+    for s in np.unique(design.decode_series):
+        rate[s] = np.median(per_step[design.decode_series == s])
+    stair = _smoothed_levels(design)
+    start = {"log_rate_raw": rate}
+    if stair.size:
+        start |= {
+            "log_stair_anchored_raw": stair,
+            "rise_raw": np.full(stair.size, 0.05),
+            "log_other_session_raw": np.full(rate.size, 0.01),
+        }
+    return start
+
+
+def _smoothed_levels(design: Design) -> NDArray[np.float64]:
+    """Return a running median over tiles of each cell's log prefill, in proportion to the prompt.
+
+    A stair read once starts at its neighbours' pace: an ordinary reading pulls it home from there,
+    a stall cannot.
+    """
+    tokens = design.prompt_tokens[design.prefill_prompt]
+    stair = design.prompt_stair[design.prefill_prompt]
+    cell = np.array([c for c, _ in design.coords.stairs], dtype=int)
+    anchor = stair_anchor(design)
+    levels = np.full(len(cell), 0.1)
+    for k in np.unique(stair):
+        near = np.flatnonzero(cell[stair] == cell[k])
+        near = near[np.argsort(np.abs(tokens[near] - anchor[k]), kind="stable")][:RUNNING]
+        levels[k] = np.median(np.log(design.prefill_s[near] * anchor[k] / tokens[near]))
+    return levels

@@ -1,0 +1,309 @@
+"""Fit the model: compile once, sample, check, thin, and say whether the result can be used."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import arviz as az
+import numpy as np
+import nutpie
+import pymc as pm
+
+from t2m_bayes.cards import catalog
+from t2m_bayes.design import Design, make_design
+from t2m_bayes.fits import Fit, Reads
+from t2m_bayes.hierarchy import latency_model, model_data, starting_point
+from t2m_bayes.priors import Prior, device_rates, device_role, load_priors
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from t2m_bayes.schema import Runs
+
+log = logging.getLogger(__name__)
+
+RHAT_LIMIT: Final = 1.01
+"""Largest r-hat of a usable fit (Vehtari et al. 2021, doi:10.1214/20-BA1221)."""
+
+ESS_LIMIT: Final = 400
+"""Smallest bulk and tail effective sample size of a usable fit (the same source)."""
+
+THINNED: Final = 250
+"""Draws of each chain that a fit keeps."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample.
+
+    Attributes:
+        draws: Draws of each chain after tuning.
+        tune: Tuning draws of each chain, thrown away.
+        chains: Chains.
+        cores: Chains sampled at the same time.
+        target_accept: Acceptance rate that tuning aims for, between 0 and 1.
+        seed: Seed of the chains.
+        sampler: ``nutpie``, or ``pymc`` for PyMC's own NUTS.
+        progress: Whether to show a progress bar.
+    """
+
+    draws: int = 1000
+    tune: int = 600
+    chains: int = 4
+    cores: int = 2
+    target_accept: float = 0.8
+    seed: int = 1
+    sampler: Literal["nutpie", "pymc"] = "nutpie"
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model compiled for a table, to be fitted to all or part of it.
+
+    Attributes:
+        frame: The run table.
+        design: Its index.
+        model: The PyMC model.
+        priors: The priors by name.
+        compiled: nutpie's compiled model; ``None`` with PyMC's sampler.
+        sources: What the runs were read from.
+    """
+
+    frame: pd.DataFrame
+    design: Design
+    model: pm.Model
+    priors: dict[str, Prior]
+    compiled: Any
+    sources: tuple[str, ...]
+
+    def fit(self, rows: NDArray[np.bool_] | None = None, sampling: Sampling = Sampling()) -> Fit:  # noqa: B008
+        """Fit to some rows of the table.
+
+        Rows that are left out reach no likelihood; they only made room for their coefficients,
+        which then come from the population, and helped to choose where chains start.
+
+        Args:
+            rows: Which rows to fit to; all by default. shape: (row,)
+            sampling: How to sample.
+
+        Returns:
+            The fit, thinned, with its diagnostics in ``provenance["diagnostics"]``.
+        """
+        used = np.ones(len(self.frame), dtype=bool) if rows is None else rows
+        design = self.design if rows is None else self.design.subset(rows)
+        started = time.perf_counter()
+        posterior = _sample(self, design, sampling)
+        took = time.perf_counter() - started
+        diagnostics = diagnose(posterior, self.model) | {"sampling_s": round(took, 1)}
+        log.info("%s", diagnostics["verdict"])
+        frame = self.frame[used]
+        roles = {d: device_role(d, catalog()) for d in design.coords.devices}
+        return Fit(
+            coords=design.coords,
+            draws=_thinned(posterior, self.model),
+            dims=_saved(self.model),
+            reads=_reads(design, frame, np.flatnonzero(used)),
+            provenance={
+                "created": datetime.now(UTC).strftime("%Y-%m-%d"),
+                "target_device": _target(frame, roles),
+                "roles": roles,
+                "rows": len(frame),
+                "sources": list(self.sources),
+                "data_sha256": data_hash(frame),
+                "sampling": asdict(sampling),
+                "priors": {name: asdict(p) for name, p in self.priors.items()},
+                "diagnostics": diagnostics,
+                "versions": _versions(),
+            },
+        )
+
+
+def compile_model(
+    runs: Runs, *, priors: dict[str, Prior] | None = None, sampler: str = "nutpie"
+) -> Compiled:
+    """Index a run table, build its model and compile it.
+
+    Args:
+        runs: The run table.
+        priors: The priors by name; the shipped ones by default.
+        sampler: ``nutpie`` or ``pymc``.
+
+    Returns:
+        The compiled model.
+
+    Raises:
+        DataError: Nothing in the table can be fitted.
+    """
+    priors = priors or load_priors()
+    frame = runs.frame.reset_index(drop=True)
+    design = make_design(frame)
+    rates = [device_rates(d, catalog()) for d in design.coords.devices]
+    model = latency_model(design, rates, priors)
+    compiled = None
+    if sampler == "nutpie":
+        start = starting_point(design)
+        jitter = {v for v in model.free_RVs if v.name not in start}
+        compiled = nutpie.compile_pymc_model(model, initial_points=start, jitter_rvs=jitter)
+    sources = tuple(dict.fromkeys(r.path for r in runs.reports))
+    return Compiled(frame, design, model, priors, compiled, sources)
+
+
+def fit(runs: Runs, sampling: Sampling = Sampling()) -> Fit:  # noqa: B008
+    """Fit the latency model to a run table.
+
+    Args:
+        runs: The run table, as :func:`t2m_bayes.load` returns it.
+        sampling: How to sample.
+
+    Returns:
+        The fit. A bad one is returned as well, marked: see ``Fit.usable``.
+
+    Raises:
+        DataError: Nothing in the table can be fitted.
+    """
+    return compile_model(runs, sampler=sampling.sampler).fit(sampling=sampling)
+
+
+def diagnose(posterior: xr.DataTree, model: pm.Model) -> dict[str, Any]:
+    """Check a posterior's chains and say in one line whether the fit can be used.
+
+    Args:
+        posterior: Posterior and sample statistics, unthinned.
+        model: Its model; every free variable is checked.
+
+    Returns:
+        ``usable``, ``verdict``, ``rhat_max``, ``ess_bulk_min``, ``ess_tail_min`` with the variable
+        of each, and ``divergences``.
+    """
+    names = [v.name for v in model.free_RVs]
+    sample = posterior["posterior"].to_dataset()[names]
+    worst = {}
+    for key, values, sign in (
+        ("rhat_max", az.rhat(sample), 1),
+        ("ess_bulk_min", az.ess(sample, method="bulk"), -1),
+        ("ess_tail_min", az.ess(sample, method="tail"), -1),
+    ):
+        per_variable = {n: float((sign * values[n]).max()) * sign for n in names}
+        name = max(per_variable, key=lambda n: sign * np.nan_to_num(per_variable[n], nan=np.inf))
+        worst[key] = (per_variable[name], name)
+    divergences = int(posterior["sample_stats"]["diverging"].sum())
+    complaints = []
+    if not worst["rhat_max"][0] <= RHAT_LIMIT:
+        complaints.append(f"r-hat {worst['rhat_max'][0]:.3f} of {worst['rhat_max'][1]} above {RHAT_LIMIT}")
+    for key in ("ess_bulk_min", "ess_tail_min"):
+        if not worst[key][0] >= ESS_LIMIT:
+            kind = key.split("_")[1]
+            complaints.append(f"{kind} ESS {worst[key][0]:.0f} of {worst[key][1]} below {ESS_LIMIT}")
+    if divergences:
+        complaints.append(f"{divergences} divergences")
+    numbers = (
+        f"r-hat <= {worst['rhat_max'][0]:.4f}, bulk ESS >= {worst['ess_bulk_min'][0]:.0f}, "
+        f"tail ESS >= {worst['ess_tail_min'][0]:.0f}, {divergences} divergences"
+    )
+    verdict = (
+        f"the fit can be used: {numbers}"
+        if not complaints
+        else f"the fit should not be used: {'; '.join(complaints)}. Sample longer, or look at the data"
+    )
+    return {
+        "usable": not complaints,
+        "verdict": verdict,
+        "divergences": divergences,
+        **{key: round(value, 4) for key, (value, _) in worst.items()},
+        **{f"{key}_of": name for key, (_, name) in worst.items()},
+    }
+
+
+def data_hash(frame: pd.DataFrame) -> str:
+    """Return a SHA-256 of a run table's rows, independent of the order of its columns."""
+    text = frame[sorted(frame.columns)].to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sample(compiled: Compiled, design: Design, sampling: Sampling) -> xr.DataTree:
+    data = model_data(design)
+    if sampling.sampler == "nutpie":
+        return nutpie.sample(
+            compiled.compiled.with_data(**data),
+            draws=sampling.draws,
+            tune=sampling.tune,
+            chains=sampling.chains,
+            cores=sampling.cores,
+            seed=sampling.seed,
+            target_accept=sampling.target_accept,
+            progress_bar=sampling.progress,
+            save_warmup=False,
+        )
+    with compiled.model:
+        pm.set_data(data)
+        return pm.sample(
+            draws=sampling.draws,
+            tune=sampling.tune,
+            chains=sampling.chains,
+            cores=sampling.cores,
+            random_seed=sampling.seed,
+            target_accept=sampling.target_accept,
+            progressbar=sampling.progress,
+            nuts_sampler="pymc",
+            initvals=starting_point(design),
+        )
+
+
+def _saved(model: pm.Model) -> dict[str, tuple[str, ...]]:
+    """Return the variables a fit keeps, with their dims: all but the raw side of the groups."""
+    names = [v.name for v in (*model.free_RVs, *model.deterministics)]
+    skipped = ("_raw", "log_rate", "log_stair_anchored", "log_main_session", "log_other_session")
+    dims = model.named_vars_to_dims
+    return {n: tuple(dims.get(n, ())) for n in names if not n.endswith(skipped)}
+
+
+def _thinned(posterior: xr.DataTree, model: pm.Model) -> dict[str, NDArray[np.floating[Any]]]:
+    sample = posterior["posterior"].to_dataset()
+    keep = np.linspace(0, sample.sizes["draw"] - 1, min(THINNED, sample.sizes["draw"])).astype(int)
+    return {name: sample[name].to_numpy()[:, keep] for name in _saved(model)}
+
+
+def _reads(design: Design, frame: pd.DataFrame, rows: NDArray[np.intp]) -> tuple[Reads, ...]:
+    position = {row: i for i, row in enumerate(rows.tolist())}
+    inputs, outputs = (frame[c].to_numpy(float) for c in ("input_tokens", "output_tokens"))
+    reads = []
+    for s in range(len(design.coords.series)):
+        of_prefill = design.prefill_row[design.prefill_series == s]
+        of_decode = design.decode_row[design.decode_series == s]
+        members = [position[r] for r in {*of_prefill.tolist(), *of_decode.tolist()}]
+        known = inputs[members][np.isfinite(inputs[members])]
+        out = outputs[members]
+        reads.append(
+            Reads(
+                prefill=int(of_prefill.size),
+                decode=int(of_decode.size),
+                input_tokens=(float(known.min()), float(known.max())) if known.size else None,
+                output_tokens=(float(out.min()), float(out.max())) if out.size else None,
+            )
+        )
+    return tuple(reads)
+
+
+def _target(frame: pd.DataFrame, roles: dict[str, str]) -> str:
+    counts = frame["device"].value_counts()
+    edge = [d for d in counts.index if roles[d] == "tegra"]
+    return str(edge[0] if edge else counts.index[-1])
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("t2m-bayes", "pymc", "nutpie", "pytensor", "arviz", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

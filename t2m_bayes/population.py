@@ -1,0 +1,323 @@
+"""The coefficients of one LLM on one device, as draws: measured ones, or drawn from their population.
+
+This is the NumPy twin of the hierarchy in ``hierarchy.py``: what the posterior holds is read off,
+what it does not hold (a new session, an unmeasured tile, an LLM new to the device or to the world)
+is drawn from the level above.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from t2m_bayes.cards import catalog
+from t2m_bayes.design import TILE, tile_middle
+from t2m_bayes.errors import DataError
+from t2m_bayes.formulas import floored, prefill_compute_time
+from t2m_bayes.priors import KV_SHARE, REFERENCE_GB, REFERENCE_PARAMS_B, device_rates
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from t2m_bayes.fits import Fit
+
+    Floats = NDArray[np.floating[Any]]
+
+@dataclass(frozen=True)
+class CellDraws:
+    """Draws of everything that the times of one LLM on one device in one session depend on.
+
+    Arrays have shape (sample,) unless stated; every one belongs to the same posterior draws.
+
+    Attributes:
+        step_s: Time of a decode step at an empty context, in seconds.
+        context: Relative cost of a context token in decode, in 1/token.
+        decode_noise: Relative scale of the decode noise.
+        timer_s: Absolute scale of the decode noise, in seconds.
+        tail_decode: Degrees of freedom of the decode noise.
+        tail_prefill: Degrees of freedom of the prefill noise.
+        floor_s: Prefill floor, in seconds.
+        token_s: Prefill time of one token, in seconds.
+        quadratic: Relative cost of attention for each prompt token, in 1/token.
+        work_share: Shares of the work by its growth. shape: (sample, work)
+        prefill_session: The session's effect on log prefill.
+        prefill_noise: Relative scale of the prefill noise.
+        tau_stair: Spread of stairs about the smooth curve.
+        tau_rise: Spread of the rise inside a tile.
+        tile_effect: Tile number to the device's own effect on it; drawn from ``tau_tile`` elsewhere.
+        tau_tile: Spread of the device's tile effects.
+        stairs: Tile number to measured level (log s) and rise.
+        seed: Seed of what is drawn for unmeasured tiles.
+        read: Range of prompt and output tokens measured for the cell.
+        warnings: What limits the trust in these draws.
+    """
+
+    step_s: Floats
+    context: Floats
+    decode_noise: Floats
+    timer_s: Floats
+    tail_decode: Floats
+    tail_prefill: Floats
+    floor_s: Floats
+    token_s: Floats
+    quadratic: Floats
+    work_share: Floats
+    prefill_session: Floats
+    prefill_noise: Floats
+    tau_stair: Floats
+    tau_rise: Floats
+    tau_tile: Floats
+    tile_effect: dict[int, Floats]
+    stairs: dict[int, tuple[Floats, Floats]]
+    name: str
+    seed: list[int]
+    read: dict[str, tuple[float, float] | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def stair(self, tile: int) -> tuple[Floats, Floats]:
+        """Return the level of a tile (log seconds, in its middle) and its rise.
+
+        A tile that was not measured is drawn about the smooth curve; the draw depends on the seed
+        and the tile alone, so every request in the tile shares it, whenever it is asked.
+
+        Args:
+            tile: Tile number, from 1.
+        """
+        if tile in self.stairs:
+            return self.stairs[tile]
+        rng = np.random.default_rng([*self.seed, tile])
+        z = rng.standard_normal((3, self.step_s.size)).astype(self.step_s.dtype)
+        effect = self.tile_effect.get(tile, self.tau_tile * z[0])
+        ends = [self._log_smooth(at) for at in (float((tile - 1) * TILE + 1), float(tile * TILE))]
+        middle = float(tile_middle(np.array(float(tile))))
+        level = self._log_smooth(middle) + effect + self.tau_stair * z[1]
+        return level, ends[1] - ends[0] + self.tau_rise * TILE / middle * z[2]
+
+    def _log_smooth(self, tokens: float) -> Floats:
+        compute = prefill_compute_time(self.token_s, self.quadratic, *self.work_share.T, tokens)
+        return np.asarray(np.log(floored(compute, self.floor_s)))
+
+    def outside(self, input_tokens: Floats, output_tokens: Floats) -> list[str]:
+        """Return warnings for requests outside the measured token range."""
+        said = []
+        for what, values in (("input_tokens", input_tokens), ("output_tokens", output_tokens)):
+            read = self.read.get(what)
+            if read is None:
+                continue
+            beyond = (values < read[0]) | (values > read[1])
+            if beyond.any():
+                said.append(
+                    f"{self.name}: {what} of {int(beyond.sum())} request(s) lie outside the measured "
+                    f"{read[0]:g} to {read[1]:g}; their bands rest on the physics"
+                )
+        return said
+
+    def single(self) -> CellDraws:
+        """Return the same draws in single precision, which halves the work on many requests."""
+        arrays = {
+            name: value.astype(np.float32)
+            for name, value in vars(self).items()
+            if isinstance(value, np.ndarray)
+        }
+        return replace(
+            self,
+            **arrays,
+            tile_effect={t: e.astype(np.float32) for t, e in self.tile_effect.items()},
+            stairs={
+                t: (level.astype(np.float32), rise.astype(np.float32))
+                for t, (level, rise) in self.stairs.items()
+            },
+        )
+
+
+def cell_draws(
+    fit: Fit,
+    llm: str,
+    device: str,
+    *,
+    params_b: float,
+    weights_gb: float,
+    session: Literal["new", "same"] | str,
+    label: str | None,
+    seed: list[int],
+) -> CellDraws:
+    """Return the draws of one LLM on one device.
+
+    Args:
+        fit: The fit.
+        llm: LLM, by its name in the fit if it has one.
+        device: Device, likewise.
+        params_b: Parameters in billions; read only for an LLM the fit does not know.
+        weights_gb: Bytes of the weights in GB; read only for an LLM the fit does not know.
+        session: ``new`` or ``same``.
+        label: With ``same``: the session's name; without one the session with the most readings.
+        seed: Seed of what is drawn from populations.
+
+    Returns:
+        The draws, in double precision.
+
+    Raises:
+        DataError: The LLM is unknown and has no size, or the session was never measured.
+    """
+    coords, rng = fit.coords, np.random.default_rng(seed)
+    flat = fit.flat
+    samples = fit.shape[0] * fit.shape[1]
+    warnings: list[str] = []
+
+    def normal() -> Floats:
+        return rng.standard_normal(samples)
+
+    m = coords.llms.index(llm) if llm in coords.llms else None
+    d = coords.devices.index(device) if device in coords.devices else None
+    cell = coords.cells.index((m, d)) if m is not None and d is not None and (m, d) in coords.cells else None
+    if m is not None:
+        params_b, weights_gb = coords.params_b[m], coords.weights_gb[m]
+    elif not params_b > 0:
+        raise DataError(
+            f"the LLM {llm!r} is not in the fit ({', '.join(coords.llms)}) and has no card; "
+            "give its size with --params-b (billions of parameters)"
+        )
+    size = np.log(params_b / REFERENCE_PARAMS_B)
+
+    prefill_known = "log_token" in fit.draws
+    rates = _device(fit, device, d, normal)
+    if d is None:
+        warnings.append(f"{device} is not in the fit: its speed is a guess from its datasheet or role")
+    if cell is None and d is not None:
+        what = "was never measured on" if m is not None else "was never measured; this is its size on"
+        warnings.append(f"{llm} {what} {device}")
+
+    if cell is not None:
+        log_step, log_context = flat("log_step")[:, cell], flat("log_context")[:, cell]
+    else:
+        own = flat("llm_step")[:, m] if m is not None else normal()
+        streaming = np.exp(rates["log_stream"] + flat("slope_step") * np.log(weights_gb / REFERENCE_GB))
+        log_step = (
+            np.log(np.exp(rates["log_step_overhead"]) + streaming)
+            + flat("tau_llm_step") * own
+            + flat("tau_step") * normal()
+        )
+        log_context = (
+            rates["log_stream"]
+            + np.log(KV_SHARE)
+            + flat("log_context_cost")
+            + flat("slope_context") * size
+            - log_step
+            + flat("tau_context") * normal()
+        )
+
+    usual_step = log_step
+    series = [s for s, (c, _) in enumerate(coords.series) if c == cell] if cell is not None else []
+    decode_series = _same_session(fit, series, "decode", session, label)
+    if decode_series is not None:
+        log_step = flat("log_step_series")[:, decode_series]
+        log_context = flat("log_context_series")[:, decode_series]
+        decode_noise = flat("log_noise_decode_series")[:, decode_series]
+    else:
+        log_step = log_step + flat("tau_session_decode") * normal()
+        log_context = log_context + flat("tau_session_context") * normal()
+        decode_noise = rates["log_noise_decode"] + flat("spread_noise_decode") * normal()
+
+    if not prefill_known:
+        raise DataError("the fit has no prefill: none of its runs had prefill_s and input_tokens")
+    if cell is not None:
+        log_floor, log_token = flat("log_floor")[:, cell], flat("log_token")[:, cell]
+        log_quadratic, work = flat("log_quadratic")[:, cell], flat("work_share")[:, cell]
+        prefill_noise = flat("log_noise_prefill_cell")[:, cell]
+    else:
+        own = flat("llm_token")[:, m] if m is not None else normal()
+        log_token = (
+            rates["log_token_device"]
+            + flat("slope_token") * size
+            + flat("tau_llm_token") * own
+            + flat("tau_token") * normal()
+        )
+        log_floor = np.log(np.exp(rates["log_prefill_overhead"]) + np.exp(usual_step))
+        log_floor = log_floor + flat("tau_floor") * normal()
+        log_quadratic = flat("log_attention_share") + flat("slope_quadratic") * size
+        log_quadratic = log_quadratic + flat("tau_quadratic") * normal()
+        work = rng.dirichlet(np.full(flat("work_share").shape[-1], 2.0), samples)
+        prefill_noise = rates["log_noise_prefill"] + flat("spread_noise_prefill") * normal()
+    prefill_series = _same_session(fit, series, "prefill", session, label)
+    prefill_session = (
+        flat("log_prefill_session")[:, prefill_series]
+        if prefill_series is not None
+        else flat("tau_session_prefill") * normal()
+    )
+
+    device_tiles, _ = coords.device_tiles()
+    effects = flat("tile_effect") * flat("tau_tile")[:, None]
+    read = {
+        what: _span([getattr(fit.reads[s], what) for s in series])
+        for what in ("input_tokens", "output_tokens")
+    }
+    return CellDraws(
+        step_s=np.exp(log_step),
+        context=np.exp(log_context),
+        decode_noise=np.exp(decode_noise),
+        timer_s=flat("timer_decode"),
+        tail_decode=flat("tail_decode"),
+        tail_prefill=flat("tail_prefill"),
+        floor_s=np.exp(log_floor),
+        token_s=np.exp(log_token),
+        quadratic=np.exp(log_quadratic),
+        work_share=work,
+        prefill_session=prefill_session,
+        prefill_noise=np.exp(prefill_noise),
+        tau_stair=flat("tau_stair"),
+        tau_rise=flat("tau_rise"),
+        tau_tile=flat("tau_tile"),
+        tile_effect={
+            coords.tiles[t]: effects[:, i] for i, (dev, t) in enumerate(device_tiles) if dev == d
+        },
+        stairs={
+            coords.tiles[t]: (flat("log_stair")[:, k], flat("rise")[:, k])
+            for k, (c, t) in enumerate(coords.stairs)
+            if c == cell
+        },
+        name=f"{llm} on {device}",
+        seed=seed,
+        read=read,
+        warnings=tuple(warnings),
+    )
+
+
+def _device(fit: Fit, device: str, d: int | None, normal: Any) -> dict[str, Floats]:
+    """Return the draws of a device's own coefficients; of a new one, about its datasheet."""
+    names = ["log_stream", "log_step_overhead", "log_noise_decode"]
+    names += ["log_token_device", "log_prefill_overhead", "log_noise_prefill"]
+    if d is not None:
+        return {name: fit.flat(name)[:, d] for name in names if name in fit.draws}
+    priors = fit.provenance["priors"]
+    rates = device_rates(device, catalog())
+    spread = priors[rates.spread]["sd"]
+    out = {
+        "log_stream": np.log(rates.stream_s) - fit.flat("log_stream_efficiency") + spread * normal(),
+        "log_token_device": np.log(rates.token_s) - fit.flat("log_compute_efficiency") + spread * normal(),
+    }
+    for name in names:
+        if name not in out:
+            out[name] = priors[name]["centre"] + priors[name]["sd"] * normal()
+    return out
+
+
+def _same_session(
+    fit: Fit, series: list[int], phase: Literal["prefill", "decode"], session: str, label: str | None
+) -> int | None:
+    """Return the series to read a session off; ``None`` for a session of its own."""
+    if session == "new":
+        return None
+    if label is not None:
+        named = [s for s in series if fit.coords.series[s][1] == label]
+        if named:
+            return named[0]
+        return None
+    read = [s for s in series if getattr(fit.reads[s], phase)]
+    return max(read, key=lambda s: int(getattr(fit.reads[s], phase)), default=None)
+
+
+def _span(ranges: list[tuple[float, float] | None]) -> tuple[float, float] | None:
+    known = [r for r in ranges if r is not None]
+    return (min(r[0] for r in known), max(r[1] for r in known)) if known else None
