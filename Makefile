@@ -1,6 +1,6 @@
 # Every target that needs the environment makes it first; `make help` lists them.
-#   make test ARGS="-x tests/test_cards.py"    more arguments for the program behind the target
-#   make install PYTHON=/path/to/python        use this interpreter instead of searching for one
+#   make test ARGS="-x tests/test_cards.py"     more arguments for the program behind the target
+#   make clean install PYTHON=/path/to/python   use this interpreter instead of searching for one
 
 ARGS ?=
 BIN := .venv/bin
@@ -43,9 +43,9 @@ format: $(STAMP) ## format the code and mend what the linter can
 install: $(STAMP) ## make .venv with the pinned dependencies (the other targets do this by themselves)
 
 $(STAMP): pyproject.toml constraints.txt $(REBUILD)
-ifneq ($(REBUILD),)
-	@python=$$(.ci/find-python) && rm -rf .venv && "$$python" -m venv .venv
-endif
+	@if [ -n "$(REBUILD)" ] || [ ! -e $@ ]; then \
+		python=$$(.ci/find-python) && rm -rf .venv && "$$python" -m venv .venv; \
+	fi
 	@echo "Installing into .venv with $$($(BIN)/python --version): about a minute the first time"
 	@rm -f $@
 	@$(BIN)/python -m pip install -qq --upgrade --constraint constraints.txt pip

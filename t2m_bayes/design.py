@@ -7,7 +7,7 @@ one cell in one block of prompt lengths; a *prompt* is one cell with one prompt 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
-    Ints = NDArray[np.int32]
+    Floats = NDArray[np.floating[Any]]
+    Ints = NDArray[np.integer[Any]]
 
 TILE: Final = 64
 """Width of a stair in prompt tokens: the block in which prefill rises along one straight line."""
@@ -42,6 +42,7 @@ class Coords:
         series: Cell index and session name of each series.
         tiles: Tile numbers; tile ``t`` holds prompts of ``(t - 1) * TILE + 1`` to ``t * TILE``.
         stairs: Cell index and tile index of each stair.
+        device_tiles: Device index and tile index of each tile effect that a device's LLMs share.
     """
 
     llms: tuple[str, ...]
@@ -52,12 +53,7 @@ class Coords:
     series: tuple[tuple[int, str], ...]
     tiles: tuple[int, ...]
     stairs: tuple[tuple[int, int], ...]
-
-    def device_tiles(self) -> tuple[list[tuple[int, int]], Ints]:
-        """Return the device and tile of each shared tile effect, and the one each stair uses."""
-        pairs = [(self.cells[c][1], t) for c, t in self.stairs]
-        unique = sorted(set(pairs))
-        return unique, np.array([unique.index(p) for p in pairs], dtype=np.int32)
+    device_tiles: tuple[tuple[int, int], ...]
 
     def cell_names(self) -> list[str]:
         """Return ``LLM | device`` for each cell."""
@@ -191,6 +187,7 @@ def make_design(frame: pd.DataFrame) -> Design:
             series=tuple((c, sessions[s]) for c, s in series_pairs),
             tiles=tuple(tiles.astype(int).tolist()),
             stairs=stairs,
+            device_tiles=tuple(sorted({(cells[c][1], t) for c, t in stairs})),
         ),
         prompt_cell=prompt_cell,
         prompt_stair=prompt_stair,
@@ -211,7 +208,8 @@ def make_design(frame: pd.DataFrame) -> Design:
 
 def tile_of(input_tokens: Floats) -> Floats:
     """Return the number of the tile that holds each prompt length, from 1."""
-    return padded(input_tokens, TILE) / TILE
+    tiles: Floats = padded(input_tokens, TILE) / TILE
+    return tiles
 
 
 def tile_middle(tile: Floats) -> Floats:
@@ -220,7 +218,7 @@ def tile_middle(tile: Floats) -> Floats:
 
 
 def stair_anchor(design: Design) -> Floats:
-    """Return the median prompt length of each stair's readings, in tokens. shape: (stair,)
+    """Return the median prompt length of each stair's readings, in tokens. shape: (stair,).
 
     A stair's level is sampled at this length, where its data pin it, not in the tile's middle.
     """
@@ -231,14 +229,15 @@ def stair_anchor(design: Design) -> Floats:
 
 
 def stair_spread(design: Design) -> Floats:
-    """Return the span of the prompt lengths read on each stair, in tokens. shape: (stair,)"""
+    """Return the span of the prompt lengths read on each stair, in tokens. shape: (stair,)."""
     tokens = design.prompt_tokens[design.prefill_prompt]
     stair = design.prompt_stair[design.prefill_prompt]
     low = np.full(len(design.coords.stairs), np.inf)
     high = np.full(len(design.coords.stairs), -np.inf)
     np.minimum.at(low, stair, tokens)
     np.maximum.at(high, stair, tokens)
-    return np.maximum(high - low, 0.0)
+    span: Floats = np.maximum(high - low, 0.0)
+    return span
 
 
 def stair_series(design: Design) -> Ints:
@@ -252,7 +251,7 @@ def stair_series(design: Design) -> Ints:
 
 
 def series_context(design: Design) -> Floats:
-    """Return the median context of each series' decode readings, in tokens. shape: (series,)
+    """Return the median context of each series' decode readings, in tokens. shape: (series,).
 
     A series' rate is sampled at this context, where its data pin it, and not at an empty one.
     """

@@ -6,7 +6,6 @@ Reading one needs NumPy and h5py only. The file is netCDF-4, so xarray and ArviZ
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -81,7 +80,7 @@ class Fit:
         return bool(self.provenance["diagnostics"]["usable"])
 
     def flat(self, name: str) -> Draws:
-        """Return a variable's draws with the chains joined. shape: (sample, ...)"""
+        """Return a variable's draws with the chains joined. shape: (sample, ...)."""
         values = self.draws[name]
         return values.reshape(-1, *values.shape[2:])
 
@@ -129,8 +128,8 @@ def save(fit: Fit, directory: Path | str) -> Path:
     dataset.to_netcdf(part, engine="h5netcdf", encoding=encoding)
     text = directory / f".{PROVENANCE}.part"
     text.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, directory / POSTERIOR)
-    os.replace(text, directory / PROVENANCE)
+    part.replace(directory / POSTERIOR)
+    text.replace(directory / PROVENANCE)
     return directory
 
 
@@ -152,8 +151,12 @@ def find(path: Path | str) -> Path:
     if len(below) == 1:
         return below[0]
     if below:
-        raise FitError(f"{path} holds {len(below)} fits ({', '.join(p.parent.name for p in below)}); name one")
-    raise FitError(f"no fit at {path}: expected a folder with {POSTERIOR}, as `t2m train` writes it")
+        raise FitError(
+            f"{path} holds {len(below)} fits ({', '.join(p.parent.name for p in below)}); name one"
+        )
+    raise FitError(
+        f"no fit at {path}: expected a folder with {POSTERIOR}, as `t2m train` writes it"
+    )
 
 
 def load(path: Path | str) -> Fit:
@@ -204,6 +207,7 @@ def load(path: Path | str) -> Fit:
             series=tuple((s[0], s[1]) for s in coords["series"]),
             tiles=tuple(coords["tiles"]),
             stairs=tuple((s[0], s[1]) for s in coords["stairs"]),
+            device_tiles=tuple((t[0], t[1]) for t in coords["device_tiles"]),
         ),
         draws=draws,
         dims=dims,
@@ -221,4 +225,6 @@ def load(path: Path | str) -> Fit:
 
 
 def _dimension_names(handle: Any, item: Any) -> tuple[str, ...]:
-    return tuple(handle[reference[0]].name.rsplit("/", 1)[-1] for reference in item.attrs["DIMENSION_LIST"])
+    return tuple(
+        handle[reference[0]].name.rsplit("/", 1)[-1] for reference in item.attrs["DIMENSION_LIST"]
+    )

@@ -4,6 +4,7 @@ No function here calls a library: only operators, so whatever carries the operat
 formula. Coefficients come in natural units (not logs) and broadcast against the token counts.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 KNEE: Final = 8
@@ -42,27 +43,28 @@ def decode_time(step_s: Any, context: Any, input_tokens: Any, output_tokens: Any
         input_tokens: Prompt length.
         output_tokens: Generated tokens.
     """
-    return (output_tokens - 1) * step_s * (1 + context * context_tokens(input_tokens, output_tokens))
+    return (
+        (output_tokens - 1) * step_s * (1 + context * context_tokens(input_tokens, output_tokens))
+    )
 
 
 def prefill_compute_time(
-    token_s: Any, quadratic: Any, share_raw: Any, share_128: Any, share_256: Any, input_tokens: Any
+    token_s: Any, quadratic: Any, shares: Sequence[Any], input_tokens: Any
 ) -> Any:
     """Return the compute-bound prefill time in seconds, before any floor.
 
     Args:
         token_s: Time of one prompt token, in seconds.
         quadratic: Relative cost of attention for each prompt token, in 1/token.
-        share_raw: Share of the work that grows token by token.
-        share_128: Share of the work done in blocks of 128 tokens.
-        share_256: Share of the work done in blocks of 256 tokens; the three shares add up to 1.
+        shares: Shares of the work that grows token by token, in blocks of 128 tokens, and in
+            blocks of 256; they add up to 1.
         input_tokens: Prompt length.
     """
     narrow, wide = PADS
     work = (
-        share_raw * input_tokens
-        + share_128 * padded(input_tokens, narrow)
-        + share_256 * padded(input_tokens, wide)
+        shares[0] * input_tokens
+        + shares[1] * padded(input_tokens, narrow)
+        + shares[2] * padded(input_tokens, wide)
     )
     return token_s * work * (1 + quadratic * input_tokens)
 

@@ -8,8 +8,17 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from t2m_bayes.design import TILE, Design, main_series, series_context, stair_anchor, stair_series, stair_spread, tile_middle
-from t2m_bayes.formulas import PADS, decode_time, floored, padded, prefill_compute_time
+from t2m_bayes.design import (
+    TILE,
+    Design,
+    main_series,
+    series_context,
+    stair_anchor,
+    stair_series,
+    stair_spread,
+    tile_middle,
+)
+from t2m_bayes.formulas import PADS, decode_time, floored, prefill_compute_time
 from t2m_bayes.priors import KV_SHARE, REFERENCE_GB, REFERENCE_PARAMS_B, DeviceRates, Prior
 
 if TYPE_CHECKING:
@@ -19,6 +28,13 @@ if TYPE_CHECKING:
 
 WORK: Final = ("token", *(f"block_{width}" for width in PADS))
 """How prefill's work grows: token by token, or in blocks of prompt tokens."""
+
+STAIR_READINGS: Final = 3
+"""Readings from which a stair has a level of its own. Fewer cannot tell an odd kernel from a stall,
+and two explanations are two modes that no chain passes between."""
+
+WORK_CONCENTRATION: Final = 3.0
+"""Concentration of the Dirichlet prior of the work shares: mild, equal shares."""
 
 RUNNING: Final = 5
 """Readings in the running median from which sampling starts."""
@@ -68,7 +84,7 @@ def latency_model(
     log_size = np.log(np.array(coords.params_b) / REFERENCE_PARAMS_B)
     log_weights = np.log(np.array(coords.weights_gb) / REFERENCE_GB)[cell_llm]
     cell_size = log_size[cell_llm]
-    dims = {
+    dims: dict[str, list[Any]] = {
         "llm": list(coords.llms),
         "device": list(coords.devices),
         "cell": coords.cell_names(),
@@ -76,11 +92,14 @@ def latency_model(
         "work": list(WORK),
     }
     if coords.stairs:
-        dims |= {"stair": coords.stair_names(), "device_tile": list(range(len(coords.device_tiles()[0])))}
+        dims |= {
+            "stair": coords.stair_names(),
+            "device_tile": list(range(len(coords.device_tiles))),
+        }
     with pm.Model(coords=dims) as model:
         data = {name: pm.Data(name, value) for name, value in model_data(design).items()}
 
-        def prior(name: str, **kwargs: Any) -> pt.TensorVariable:
+        def prior(name: str, **kwargs: Any) -> Any:
             p = priors[name]
             if p.kind == "normal":
                 return pm.Normal(name, p.centre, p.sd, **kwargs)
@@ -114,7 +133,11 @@ def latency_model(
             - log_step
         )
         log_context = _partially_pooled(
-            "log_context", data["cell_read_decode"], log_context_mean, prior("tau_context"), "cell"
+            "log_context",
+            data["cell_read_decode"],
+            log_context_mean,
+            prior("tau_context"),
+            "cell",
         )
         log_context_series = _partially_pooled(
             "log_context_series",
@@ -187,18 +210,22 @@ def latency_model(
             prior("tau_quadratic"),
             "cell",
         )
-        work = pm.Dirichlet("work_share", np.full(len(WORK), 2.0), dims=("cell", "work"))
+        work = pm.Dirichlet(
+            "work_share", np.full(len(WORK), WORK_CONCENTRATION), dims=("cell", "work")
+        )
 
         # Stairs: level at the anchor, rise from one end of the tile to the other.
         stair_cell, stair_tile = np.array(coords.stairs, dtype=int).T
         tile = np.array(coords.tiles, dtype=float)[stair_tile]
-        _, stair_device_tile = coords.device_tiles()
+        stair_device_tile = np.array(
+            [coords.device_tiles.index((coords.cells[c][1], t)) for c, t in coords.stairs]
+        )
 
         def log_smooth(tokens: NDArray[np.float64]) -> Any:
             compute = prefill_compute_time(
                 pt.exp(log_token)[stair_cell],
                 pt.exp(log_quadratic)[stair_cell],
-                *(work[:, part][stair_cell] for part in range(len(WORK))),
+                [work[:, part][stair_cell] for part in range(len(WORK))],
                 tokens,
             )
             return pt.log(floored(compute, pt.exp(log_floor)[stair_cell]))
@@ -223,7 +250,9 @@ def latency_model(
         stair_session = log_session[data["stair_series"]]
         tau_stair, stair_read = prior("tau_stair"), data["stair_read"]
         usual = log_smooth(anchor) + tile_effect[stair_device_tile] + stair_session
-        log_anchored = _partially_pooled("log_stair_anchored", stair_read, usual, tau_stair, "stair")
+        log_anchored = _partially_pooled(
+            "log_stair_anchored", stair_read, usual, tau_stair, "stair"
+        )
         rise = _partially_pooled(
             "rise",
             data["rise_read"],
@@ -236,8 +265,7 @@ def latency_model(
             log_anchored + rise * (tile_middle(tile) - anchor) / TILE - stair_session,
             dims="stair",
         )
-        # One reading cannot tell an odd kernel from a stall: its stair keeps no level of its own
-        # (two explanations of one reading are two modes), and tau_stair joins its noise.
+        # A stair without a level of its own: tau_stair joins the noise of its readings.
         level = pt.switch(stair_read > 0, log_anchored, usual) - stair_session
         k = design.prompt_stair
         log_prompt = level[k] + rise[k] * (design.prompt_tokens - anchor[k]) / TILE
@@ -257,7 +285,9 @@ def latency_model(
             + data["prefill_rounding"] * pt.exp(-2 * mean)
             + unread[prompt]
         )
-        pm.StudentT("prefill", nu=prior("tail_prefill"), mu=mean, sigma=scale, observed=data["log_prefill"])
+        pm.StudentT(
+            "prefill", nu=prior("tail_prefill"), mu=mean, sigma=scale, observed=data["log_prefill"]
+        )
     return model
 
 
@@ -270,9 +300,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     prefill_read = _seen(design.prefill_series, n_series)
     cell_decode = _seen(series_cell[decode_read > 0], n_cells)
     cell_prefill = _seen(series_cell[prefill_read > 0], n_cells)
-    readings = np.bincount(
-        design.prompt_stair[design.prefill_prompt], minlength=len(coords.stairs)
-    )
+    readings = np.bincount(design.prompt_stair[design.prefill_prompt], minlength=len(coords.stairs))
     other = prefill_read.copy()
     other[main_series(design)] = 0
     rounding = design.resolution_s**2 / 12
@@ -284,7 +312,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
         "series_read_decode": decode_read,
         "series_other": other,
         "series_context": series_context(design),
-        "stair_read": (readings >= 2).astype(float),
+        "stair_read": (readings >= STAIR_READINGS).astype(float),
         "stair_anchor": anchor,
         "stair_series": stair_series(design),
         "rise_read": (stair_spread(design) >= TILE / 4).astype(float),
@@ -301,9 +329,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     }
 
 
-def _partially_pooled(
-    name: str, read: Any, mean: Any, sd: Any, dims: str
-) -> pt.TensorVariable:
+def _partially_pooled(name: str, read: Any, mean: Any, sd: Any, dims: str) -> Any:
     """A group of normals, centred where readings pin them and non-centred where none do.
 
     Centred groups suit precise readings and make funnels without any; non-centred the reverse.
@@ -317,7 +343,6 @@ def _partially_pooled(
 
 def _seen(index: NDArray[Any], size: int) -> NDArray[np.float64]:
     return (np.bincount(index, minlength=size) > 0).astype(float)
-
 
 
 def starting_point(design: Design) -> dict[str, NDArray[np.float64]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import arviz as az
@@ -55,11 +56,11 @@ class Sampling:
         progress: Whether to show a progress bar.
     """
 
-    draws: int = 1000
+    draws: int = 1500
     tune: int = 600
     chains: int = 4
     cores: int = 2
-    target_accept: float = 0.8
+    target_accept: float = 0.9
     seed: int = 1
     sampler: Literal["nutpie", "pymc"] = "nutpie"
     progress: bool = True
@@ -85,7 +86,7 @@ class Compiled:
     compiled: Any
     sources: tuple[str, ...]
 
-    def fit(self, rows: NDArray[np.bool_] | None = None, sampling: Sampling = Sampling()) -> Fit:  # noqa: B008
+    def fit(self, rows: NDArray[np.bool_] | None = None, sampling: Sampling = Sampling()) -> Fit:
         """Fit to some rows of the table.
 
         Rows that are left out reach no likelihood; they only made room for their coefficients,
@@ -107,9 +108,10 @@ class Compiled:
         log.info("%s", diagnostics["verdict"])
         frame = self.frame[used]
         roles = {d: device_role(d, catalog()) for d in design.coords.devices}
+        stairs = np.flatnonzero(model_data(design)["stair_read"])
         return Fit(
-            coords=design.coords,
-            draws=_thinned(posterior, self.model),
+            coords=replace(design.coords, stairs=tuple(design.coords.stairs[k] for k in stairs)),
+            draws=_thinned(posterior, self.model, stairs),
             dims=_saved(self.model),
             reads=_reads(design, frame, np.flatnonzero(used)),
             provenance={
@@ -153,11 +155,11 @@ def compile_model(
         start = starting_point(design)
         jitter = {v for v in model.free_RVs if v.name not in start}
         compiled = nutpie.compile_pymc_model(model, initial_points=start, jitter_rvs=jitter)
-    sources = tuple(dict.fromkeys(r.path for r in runs.reports))
+    sources = tuple(dict.fromkeys(Path(r.path).name for r in runs.reports))
     return Compiled(frame, design, model, priors, compiled, sources)
 
 
-def fit(runs: Runs, sampling: Sampling = Sampling()) -> Fit:  # noqa: B008
+def fit(runs: Runs, sampling: Sampling = Sampling()) -> Fit:
     """Fit the latency model to a run table.
 
     Args:
@@ -198,11 +200,15 @@ def diagnose(posterior: xr.DataTree, model: pm.Model) -> dict[str, Any]:
     divergences = int(posterior["sample_stats"]["diverging"].sum())
     complaints = []
     if not worst["rhat_max"][0] <= RHAT_LIMIT:
-        complaints.append(f"r-hat {worst['rhat_max'][0]:.3f} of {worst['rhat_max'][1]} above {RHAT_LIMIT}")
+        complaints.append(
+            f"r-hat {worst['rhat_max'][0]:.3f} of {worst['rhat_max'][1]} above {RHAT_LIMIT}"
+        )
     for key in ("ess_bulk_min", "ess_tail_min"):
         if not worst[key][0] >= ESS_LIMIT:
             kind = key.split("_")[1]
-            complaints.append(f"{kind} ESS {worst[key][0]:.0f} of {worst[key][1]} below {ESS_LIMIT}")
+            complaints.append(
+                f"{kind} ESS {worst[key][0]:.0f} of {worst[key][1]} below {ESS_LIMIT}"
+            )
     if divergences:
         complaints.append(f"{divergences} divergences")
     numbers = (
@@ -212,7 +218,8 @@ def diagnose(posterior: xr.DataTree, model: pm.Model) -> dict[str, Any]:
     verdict = (
         f"the fit can be used: {numbers}"
         if not complaints
-        else f"the fit should not be used: {'; '.join(complaints)}. Sample longer, or look at the data"
+        else f"the fit should not be used: {'; '.join(complaints)}. "
+        "Sample longer, or look at the data"
     )
     return {
         "usable": not complaints,
@@ -232,7 +239,7 @@ def data_hash(frame: pd.DataFrame) -> str:
 def _sample(compiled: Compiled, design: Design, sampling: Sampling) -> xr.DataTree:
     data = model_data(design)
     if sampling.sampler == "nutpie":
-        return nutpie.sample(
+        sampled: xr.DataTree = nutpie.sample(
             compiled.compiled.with_data(**data),
             draws=sampling.draws,
             tune=sampling.tune,
@@ -243,9 +250,10 @@ def _sample(compiled: Compiled, design: Design, sampling: Sampling) -> xr.DataTr
             progress_bar=sampling.progress,
             save_warmup=False,
         )
+        return sampled
     with compiled.model:
         pm.set_data(data)
-        return pm.sample(
+        from_pymc: xr.DataTree = pm.sample(
             draws=sampling.draws,
             tune=sampling.tune,
             chains=sampling.chains,
@@ -256,6 +264,7 @@ def _sample(compiled: Compiled, design: Design, sampling: Sampling) -> xr.DataTr
             nuts_sampler="pymc",
             initvals=starting_point(design),
         )
+    return from_pymc
 
 
 def _saved(model: pm.Model) -> dict[str, tuple[str, ...]]:
@@ -266,10 +275,16 @@ def _saved(model: pm.Model) -> dict[str, tuple[str, ...]]:
     return {n: tuple(dims.get(n, ())) for n in names if not n.endswith(skipped)}
 
 
-def _thinned(posterior: xr.DataTree, model: pm.Model) -> dict[str, NDArray[np.floating[Any]]]:
+def _thinned(
+    posterior: xr.DataTree, model: pm.Model, stairs: NDArray[np.intp]
+) -> dict[str, NDArray[np.floating[Any]]]:
+    """Return the draws a fit keeps; of the stairs, those with a level of their own."""
     sample = posterior["posterior"].to_dataset()
     keep = np.linspace(0, sample.sizes["draw"] - 1, min(THINNED, sample.sizes["draw"])).astype(int)
-    return {name: sample[name].to_numpy()[:, keep] for name in _saved(model)}
+    sample = sample[list(_saved(model))].isel(draw=keep)
+    if "stair" in sample.dims:
+        sample = sample.isel(stair=stairs)
+    return {str(name): values.to_numpy() for name, values in sample.items()}
 
 
 def _reads(design: Design, frame: pd.DataFrame, rows: NDArray[np.intp]) -> tuple[Reads, ...]:

@@ -1,4 +1,4 @@
-"""The coefficients of one LLM on one device, as draws: measured ones, or drawn from their population.
+"""The coefficients of one LLM on one device, as draws: measured, or drawn from their population.
 
 This is the NumPy twin of the hierarchy in ``hierarchy.py``: what the posterior holds is read off,
 what it does not hold (a new session, an unmeasured tile, an LLM new to the device or to the world)
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
+
 @dataclass(frozen=True)
 class CellDraws:
     """Draws of everything that the times of one LLM on one device in one session depend on.
@@ -46,7 +47,7 @@ class CellDraws:
         prefill_noise: Relative scale of the prefill noise.
         tau_stair: Spread of stairs about the smooth curve.
         tau_rise: Spread of the rise inside a tile.
-        tile_effect: Tile number to the device's own effect on it; drawn from ``tau_tile`` elsewhere.
+        tile_effect: Tile number to the device's own effect on it; else drawn from ``tau_tile``.
         tau_tile: Spread of the device's tile effects.
         stairs: Tile number to measured level (log s) and rise.
         seed: Seed of what is drawn for unmeasured tiles.
@@ -96,7 +97,9 @@ class CellDraws:
         return level, ends[1] - ends[0] + self.tau_rise * TILE / middle * z[2]
 
     def _log_smooth(self, tokens: float) -> Floats:
-        compute = prefill_compute_time(self.token_s, self.quadratic, *self.work_share.T, tokens)
+        compute = prefill_compute_time(
+            self.token_s, self.quadratic, list(self.work_share.T), tokens
+        )
         return np.asarray(np.log(floored(compute, self.floor_s)))
 
     def outside(self, input_tokens: Floats, output_tokens: Floats) -> list[str]:
@@ -109,14 +112,14 @@ class CellDraws:
             beyond = (values < read[0]) | (values > read[1])
             if beyond.any():
                 said.append(
-                    f"{self.name}: {what} of {int(beyond.sum())} request(s) lie outside the measured "
-                    f"{read[0]:g} to {read[1]:g}; their bands rest on the physics"
+                    f"{self.name}: {what} of {int(beyond.sum())} request(s) lie outside the "
+                    f"measured {read[0]:g} to {read[1]:g}; their bands rest on the physics"
                 )
         return said
 
     def single(self) -> CellDraws:
         """Return the same draws in single precision, which halves the work on many requests."""
-        arrays = {
+        arrays: dict[str, Any] = {
             name: value.astype(np.float32)
             for name, value in vars(self).items()
             if isinstance(value, np.ndarray)
@@ -171,7 +174,11 @@ def cell_draws(
 
     m = coords.llms.index(llm) if llm in coords.llms else None
     d = coords.devices.index(device) if device in coords.devices else None
-    cell = coords.cells.index((m, d)) if m is not None and d is not None and (m, d) in coords.cells else None
+    cell = (
+        coords.cells.index((m, d))
+        if m is not None and d is not None and (m, d) in coords.cells
+        else None
+    )
     if m is not None:
         params_b, weights_gb = coords.params_b[m], coords.weights_gb[m]
     elif not params_b > 0:
@@ -184,16 +191,22 @@ def cell_draws(
     prefill_known = "log_token" in fit.draws
     rates = _device(fit, device, d, normal)
     if d is None:
-        warnings.append(f"{device} is not in the fit: its speed is a guess from its datasheet or role")
+        warnings.append(
+            f"{device} is not in the fit: its speed is a guess from its datasheet or role"
+        )
     if cell is None and d is not None:
-        what = "was never measured on" if m is not None else "was never measured; this is its size on"
+        what = (
+            "was never measured on" if m is not None else "was never measured; this is its size on"
+        )
         warnings.append(f"{llm} {what} {device}")
 
     if cell is not None:
         log_step, log_context = flat("log_step")[:, cell], flat("log_context")[:, cell]
     else:
         own = flat("llm_step")[:, m] if m is not None else normal()
-        streaming = np.exp(rates["log_stream"] + flat("slope_step") * np.log(weights_gb / REFERENCE_GB))
+        streaming = np.exp(
+            rates["log_stream"] + flat("slope_step") * np.log(weights_gb / REFERENCE_GB)
+        )
         log_step = (
             np.log(np.exp(rates["log_step_overhead"]) + streaming)
             + flat("tau_llm_step") * own
@@ -247,7 +260,6 @@ def cell_draws(
         else flat("tau_session_prefill") * normal()
     )
 
-    device_tiles, _ = coords.device_tiles()
     effects = flat("tile_effect") * flat("tau_tile")[:, None]
     read = {
         what: _span([getattr(fit.reads[s], what) for s in series])
@@ -270,7 +282,9 @@ def cell_draws(
         tau_rise=flat("tau_rise"),
         tau_tile=flat("tau_tile"),
         tile_effect={
-            coords.tiles[t]: effects[:, i] for i, (dev, t) in enumerate(device_tiles) if dev == d
+            coords.tiles[t]: effects[:, i]
+            for i, (dev, t) in enumerate(coords.device_tiles)
+            if dev == d
         },
         stairs={
             coords.tiles[t]: (flat("log_stair")[:, k], flat("rise")[:, k])
@@ -294,8 +308,12 @@ def _device(fit: Fit, device: str, d: int | None, normal: Any) -> dict[str, Floa
     rates = device_rates(device, catalog())
     spread = priors[rates.spread]["sd"]
     out = {
-        "log_stream": np.log(rates.stream_s) - fit.flat("log_stream_efficiency") + spread * normal(),
-        "log_token_device": np.log(rates.token_s) - fit.flat("log_compute_efficiency") + spread * normal(),
+        "log_stream": np.log(rates.stream_s)
+        - fit.flat("log_stream_efficiency")
+        + spread * normal(),
+        "log_token_device": np.log(rates.token_s)
+        - fit.flat("log_compute_efficiency")
+        + spread * normal(),
     }
     for name in names:
         if name not in out:
@@ -304,7 +322,11 @@ def _device(fit: Fit, device: str, d: int | None, normal: Any) -> dict[str, Floa
 
 
 def _same_session(
-    fit: Fit, series: list[int], phase: Literal["prefill", "decode"], session: str, label: str | None
+    fit: Fit,
+    series: list[int],
+    phase: Literal["prefill", "decode"],
+    session: str,
+    label: str | None,
 ) -> int | None:
     """Return the series to read a session off; ``None`` for a session of its own."""
     if session == "new":

@@ -45,7 +45,7 @@ class Prediction:
     warnings: tuple[str, ...]
 
     def interval(self, prob: float = 0.9) -> dict[str, Floats]:
-        """Return the equal-tailed interval of each metric. shape: (request, 2)
+        """Return the equal-tailed interval of each metric. shape: (request, 2).
 
         Args:
             prob: Probability inside, between 0 and 1.
@@ -54,11 +54,11 @@ class Prediction:
         return {m: np.quantile(d, tails, axis=(0, 1)).T for m, d in self.draws.items()}
 
     def median(self) -> dict[str, Floats]:
-        """Return the median of each metric. shape: (request,)"""
+        """Return the median of each metric. shape: (request,)."""
         return {m: np.median(d, axis=(0, 1)) for m, d in self.draws.items()}
 
     def mean(self) -> dict[str, Floats]:
-        """Return the mean of each metric. shape: (request,)"""
+        """Return the mean of each metric. shape: (request,)."""
         return {m: d.mean(axis=(0, 1)) for m, d in self.draws.items()}
 
     def to_frame(self, prob: float = 0.9) -> pd.DataFrame:
@@ -120,7 +120,7 @@ def predict(
         for start in range(0, rows.size, BLOCK):
             block = rows[start : start + BLOCK]
             shape = (block.size, chains * draws)
-            z = (_noise(cell, rng, shape) if noise else None)
+            z = _noise(cell, rng, shape) if noise else None
             values = _times(cell, requests.input_tokens[block], requests.output_tokens[block], z)
             for metric, value in zip(METRICS, values, strict=True):
                 out[metric][block] = value
@@ -154,7 +154,7 @@ def predict_bands(
     Returns:
         Metric to median, lower and upper bound in seconds, shape (request, 3); and warnings.
     """
-    out = {m: np.empty((len(requests), 3)) for m in METRICS}
+    out: dict[str, Floats] = {m: np.empty((len(requests), 3)) for m in METRICS}
     warnings: list[str] = []
     rng = np.random.default_rng(seed)
     samples = fit.shape[0] * fit.shape[1]
@@ -184,7 +184,9 @@ def _cells(
     for i, key in enumerate(requests.keys()):
         groups.setdefault(key, []).append(i)
     if not fit.usable:
-        warnings.append(f"the fit is marked as unusable: {fit.provenance['diagnostics']['verdict']}")
+        warnings.append(
+            f"the fit is marked as unusable: {fit.provenance['diagnostics']['verdict']}"
+        )
     cells = []
     for (llm, device, label, params_b, weights_gb), members in groups.items():
         rows = np.array(members)
@@ -204,11 +206,14 @@ def _cells(
     return cells
 
 
-def _noise(cell: CellDraws, rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Floats, Floats]:
+def _noise(
+    cell: CellDraws, rng: np.random.Generator, shape: tuple[int, int]
+) -> tuple[Floats, Floats]:
     """Draw standard Student-t noise for prefill and decode: a normal over a root mean square."""
 
-    def student(tail: Any) -> Floats:
-        return rng.standard_normal(shape) / np.sqrt(rng.standard_gamma(tail / 2, shape) * 2 / tail)
+    def student(tail: Floats) -> Floats:
+        chi_square = 2 * rng.standard_gamma(tail / 2, shape)
+        return np.asarray(rng.standard_normal(shape) / np.sqrt(chi_square / tail))
 
     return student(cell.tail_prefill), student(cell.tail_decode)
 
@@ -216,7 +221,7 @@ def _noise(cell: CellDraws, rng: np.random.Generator, shape: tuple[int, int]) ->
 def _times(
     cell: CellDraws, input_tokens: Floats, output_tokens: Floats, z: tuple[Floats, Floats] | None
 ) -> tuple[Floats, Floats, Floats]:
-    """Return prefill, decode and total, in seconds. shape: (request, sample)"""
+    """Return prefill, decode and total, in seconds. shape: (request, sample)."""
     dtype = cell.step_s.dtype
     inputs = input_tokens[:, None].astype(dtype)
     outputs = output_tokens[:, None].astype(dtype)
@@ -238,7 +243,7 @@ def _times(
 
 
 def _quantiles(values: Floats, levels: tuple[float, ...]) -> Floats:
-    """Return quantiles over the last axis, with one partition. shape: (request, level)"""
+    """Return quantiles over the last axis, with one partition. shape: (request, level)."""
     n = values.shape[1]
     positions = np.array(levels) * (n - 1)
     low = np.floor(positions).astype(int)
@@ -246,7 +251,3 @@ def _quantiles(values: Floats, levels: tuple[float, ...]) -> Floats:
     parted = np.partition(values, sorted({*low.tolist(), *high.tolist()}), axis=1)
     weight = positions - low
     return np.asarray(parted[:, low] * (1 - weight) + parted[:, high] * weight)
-
-
-
-

@@ -64,7 +64,9 @@ class Prior:
         if not all(isinstance(v, int | float) and math.isfinite(v) for v in values):
             raise CardError(f"{where} {centre} and sd must be numbers, found {values}")
         if table["sd"] <= 0 or (kind == "lognormal" and table[centre] <= 0):
-            raise CardError(f"{where} sd (and a lognormal's median) must be above 0, found {values}")
+            raise CardError(
+                f"{where} sd (and a lognormal's median) must be above 0, found {values}"
+            )
         return cls(kind, float(table[centre]), float(table["sd"]), str(table["about"]))
 
 
@@ -115,7 +117,10 @@ def device_rates(device: str, cards: Catalog) -> DeviceRates:
     if card is not None:
         bandwidth, tflops, spread = card.memory_bandwidth_gb_s, card.peak_tflops, "device_spread"
     else:
-        (bandwidth, tflops), spread = TYPICAL[device_role(device, cards)], "device_spread_without_card"
+        (bandwidth, tflops), spread = (
+            TYPICAL[device_role(device, cards)],
+            "device_spread_without_card",
+        )
     return DeviceRates(
         stream_s=REFERENCE_GB / bandwidth,
         token_s=2 * REFERENCE_PARAMS_B * 1e9 / (tflops * 1e12),

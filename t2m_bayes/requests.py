@@ -115,7 +115,9 @@ def make_requests(
     tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens}
     columns = {name: np.atleast_1d(np.asarray(v, dtype=float)) for name, v in tokens.items()}
     names = [llm] if isinstance(llm, str) else list(llm)
-    devices = [device or fit.target_device] if device is None or isinstance(device, str) else list(device)
+    devices = (
+        [device or fit.target_device] if device is None or isinstance(device, str) else list(device)
+    )
     n = max(len(names), len(devices), *(c.size for c in columns.values()))
     for name, values in columns.items():
         least = 0 if empty_prompts and name == "input_tokens" else 1
@@ -123,8 +125,9 @@ def make_requests(
         if wrong.any():
             where = np.flatnonzero(wrong)
             raise DataError(
-                f"{name} must be whole numbers of {least} or more: found {values[where[0]]:g} in request "
-                f"{where[0] + 1}" + (f" and {where.size - 1} more" if where.size > 1 else "")
+                f"{name} must be whole numbers of {least} or more: found {values[where[0]]:g} in "
+                f"request {where[0] + 1}"
+                + (f" and {where.size - 1} more" if where.size > 1 else "")
             )
     size = np.broadcast_to(np.asarray(np.nan if params_b is None else params_b, dtype=float), n)
     if np.any(size <= 0):
@@ -148,7 +151,8 @@ def make_requests(
     for name, (params, _) in zip(llm_column, known, strict=True):
         if name not in fit.coords.llms and not params > 0:
             raise DataError(
-                f"no LLM {name!r}: the fit knows {', '.join(fit.coords.llms)}; {catalog().suggest(name)} "
+                f"no LLM {name!r}: the fit knows {', '.join(fit.coords.llms)}; "
+                f"{catalog().suggest(name)} "
                 "For an LLM without a card, give its size with --params-b or a params_b column"
             )
     return Requests(
@@ -178,12 +182,15 @@ def find_device(fit: Fit, name: str) -> str:
         if len(means) == 1:
             return means[0]
         raise DataError(
-            f"{name!r} means {len(means)} devices of this fit ({', '.join(fit.coords.devices)}); name one"
+            f"{name!r} means {len(means)} devices of this fit "
+            f"({', '.join(fit.coords.devices)}); name one"
         )
     card = catalog().device(name)
     if card is not None:
         return card.name
-    raise DataError(f"no device {name!r}: the fit knows {', '.join(fit.coords.devices)}, and no card does")
+    raise DataError(
+        f"no device {name!r}: the fit knows {', '.join(fit.coords.devices)}, and no card does"
+    )
 
 
 def _llm(fit: Fit, name: str) -> str:
@@ -192,4 +199,3 @@ def _llm(fit: Fit, name: str) -> str:
     base, at, precision = name.partition("@")
     card = catalog().llm(base)
     return name if card is None else f"{card.name}{at}{precision}"
-

@@ -16,7 +16,7 @@ class Column:
     """What a column of the run table holds.
 
     Attributes:
-        kind: ``text``; ``count``, a whole number above zero; ``positive`` or ``nonnegative`` number.
+        kind: ``text``; ``count``, a whole number above 0; ``positive`` or ``nonnegative`` number.
         unit: Unit of measurement, empty for text.
         about: One sentence for the reader of a table.
     """
@@ -28,7 +28,9 @@ class Column:
 
 COLUMNS: Final[dict[str, Column]] = {
     "device": Column("text", "", "The machine, with its engine after a plus where it matters."),
-    "llm": Column("text", "", "The language model, with its precision after an @ if not its usual."),
+    "llm": Column(
+        "text", "", "The language model, with its precision after an @ if not its usual."
+    ),
     "input_tokens": Column("nonnegative", "tokens", "Prompt length; empty where it is unknown."),
     "output_tokens": Column("nonnegative", "tokens", "Generated tokens; the first is prefill's."),
     "prefill_s": Column("positive", "s", "Time to the first token."),
@@ -51,7 +53,15 @@ COLUMNS: Final[dict[str, Column]] = {
 }
 """Every column the run table may have; a loader keeps these and drops the rest."""
 
-REQUIRED: Final = ("device", "llm", "input_tokens", "output_tokens", "params_b", "bytes_per_param", "session")
+REQUIRED: Final = (
+    "device",
+    "llm",
+    "input_tokens",
+    "output_tokens",
+    "params_b",
+    "bytes_per_param",
+    "session",
+)
 """Columns that every row of a loaded table fills, but ``input_tokens``, which may be unknown."""
 
 TIMES: Final = ("prefill_s", "decode_s", "total_s")

@@ -1,0 +1,91 @@
+"""The command line, ``t2m``.
+
+Results go to standard output, messages to standard error. What a user can mend ends with one
+message and exit code 2. A command imports what is heavy when it runs, not before.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from t2m_bayes.cli import data, demo, evaluate, predict, reference, simulate, train
+from t2m_bayes.cli.output import log_to_stderr
+from t2m_bayes.errors import T2MError
+
+BAD_INPUT = 2
+"""Exit code of what a user can mend, as for wrong options."""
+
+
+class _Commands(TyperGroup):
+    """Turns errors that a user can act on into one message."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, without a traceback where the message says it all."""
+        try:
+            return super().invoke(ctx)
+        except T2MError as error:
+            message = str(error)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        typer.echo(f"error: {message}", err=True)
+        raise typer.Exit(BAD_INPUT)
+
+
+app = typer.Typer(
+    name="t2m",
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from t2m_bayes import __version__
+
+        typer.echo(f"t2m-bayes {__version__}")
+        raise typer.Exit
+
+
+EXAMPLES: Final = """\b
+Examples:
+  t2m predict --model 8B --input-tokens 100 --output-tokens 50
+  t2m train --server runs.xlsx --tegra jetson/ --output outputs
+  t2m evaluate --fit outputs --model 14B
+"""
+
+
+@app.callback(epilog=EXAMPLES)
+def t2m(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Latency of a language model on a Jetson, from token counts, with error bars."""
+    log_to_stderr()
+
+
+app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.command("train", epilog=train.EXAMPLES)(train.train)
+app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.add_typer(data.app, name="data")
+app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
+app.command("reference", epilog=reference.EXAMPLES)(reference.reference)
+app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
+
+
+def main() -> None:
+    """Run ``t2m``; an interruption ends with exit code 130."""
+    try:
+        app(prog_name="t2m")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

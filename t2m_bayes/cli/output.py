@@ -1,0 +1,81 @@
+"""How the command line speaks: results to standard output, messages to standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+log: Final = logging.getLogger("t2m_bayes")
+
+PIPE_WIDTH: Final = 160
+"""Columns of a table that goes to a file or another program, which tell no width."""
+
+
+class _Stderr(logging.Handler):
+    """Writes each record to whatever standard error is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, with its level where it is more than news."""
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        typer.echo(f"{level}{record.getMessage()}", err=True)
+
+
+def log_to_stderr() -> None:
+    """Send this package's messages to standard error, once."""
+    if not any(isinstance(handler, _Stderr) for handler in log.handlers):
+        log.addHandler(_Stderr())
+    log.setLevel(logging.INFO)
+
+
+def print_json(value: Any) -> None:
+    """Print plain data as JSON."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
+    """Print a table.
+
+    Args:
+        header: Its headings.
+        rows: Its cells.
+        left: How many columns are text, aligned to the left; the others are numbers.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, title in enumerate(header):
+        table.add_column(title, justify="left" if i < left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(width=width, highlight=False, markup=False, emoji=False).print(table)
+
+
+def duration(seconds: float) -> str:
+    """Return a time with a unit a person would choose: ``140 ms``, ``4.93 s``, ``3 min 12 s``."""
+    if seconds == 0:
+        return "0 s"
+    if seconds < 0.9995:
+        return f"{_digits(seconds * 1e3)} ms"
+    if seconds < 119.5:
+        return f"{_digits(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def _digits(value: float) -> str:
+    """Return three significant digits, without an exponent."""
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share as a percentage."""
+    return f"{100 * share:.{digits}f} %"

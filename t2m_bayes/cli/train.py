@@ -1,0 +1,117 @@
+"""``t2m train``: from run files to a fit."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from t2m_bayes.cli.options import (
+    RunsOption,
+    ServerOption,
+    TegraOption,
+    UnitOption,
+    only_llm,
+    read_runs,
+)
+from t2m_bayes.cli.output import log
+from t2m_bayes.errors import DataError
+
+
+class Sampler(StrEnum):
+    """Programs that sample."""
+
+    nutpie = "nutpie"
+    pymc = "pymc"
+
+
+EXAMPLES: Final = """\b
+Examples:
+  t2m train --all-models --output outputs
+  t2m train --server server.xlsx --tegra jetson/ --device jetson-orin-nx-16gb --output outputs
+  t2m train --runs runs.csv --model 1.5B --unit ms --output outputs/small
+"""
+
+
+def train(
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Train on this LLM's runs alone.")
+    ] = None,
+    all_models: Annotated[
+        bool, typer.Option("--all-models", help="Train on all LLMs together (the default).")
+    ] = False,
+    regression: Annotated[str, typer.Option(metavar="NAME", help="`bayes`.")] = "bayes",
+    runs: RunsOption = None,
+    server: ServerOption = None,
+    tegra: TegraOption = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Device of Tegra CSVs and of tables that name none."),
+    ] = None,
+    unit: UnitOption = None,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the fit.")] = Path(
+        "outputs"
+    ),
+    draws: Annotated[int, typer.Option(metavar="N", min=10, help="Draws of each chain.")] = 1000,
+    tune: Annotated[
+        int, typer.Option(metavar="N", min=10, help="Tuning draws of each chain.")
+    ] = 600,
+    chains: Annotated[
+        int, typer.Option(metavar="N", min=2, help="Chains; r-hat compares them.")
+    ] = 4,
+    cores: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Chains sampled at the same time.")
+    ] = 2,
+    target_accept: Annotated[
+        float,
+        typer.Option(metavar="X", min=0.5, max=0.999, help="Acceptance rate that tuning aims for."),
+    ] = 0.9,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the chains.")] = 1,
+    sampler: Annotated[Sampler, typer.Option(help="Program that samples.")] = Sampler.nutpie,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+) -> None:
+    """Fit the latency model to runs.
+
+    Without data options it is fitted to the shipped samples, which are simulated.
+
+    An earlier fit in the folder is replaced when the new one is complete, not before.
+    """
+    if regression.casefold() != "bayes":
+        raise DataError(
+            f"--regression {regression}: this version fits the Bayesian model alone "
+            "(--regression bayes, the default); point regressors are not part of it yet"
+        )
+    if model is not None and all_models:
+        raise DataError("give --model NAME or --all-models, not both")
+    if output.exists() and not output.is_dir():
+        raise DataError(f"--output {output} is a file; name a folder")
+    loaded = read_runs(runs, server, tegra, device=device, unit=unit)
+    from t2m_bayes.loading import report_text
+
+    log.info("%s", report_text(loaded))
+    if model is not None:
+        from dataclasses import replace
+
+        loaded = replace(loaded, frame=only_llm(loaded, model))
+        log.info("training on the %d runs of %s", len(loaded), loaded.frame["llm"].iloc[0])
+    from t2m_bayes import fits, inference
+
+    fit = inference.fit(
+        loaded,
+        inference.Sampling(
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            cores=cores,
+            target_accept=target_accept,
+            seed=seed,
+            sampler=sampler.value,
+            progress=not no_progress,
+        ),
+    )
+    folder = fits.save(fit, output)
+    if not fit.usable:
+        log.warning("the fit is saved, marked as unusable: predicting from it will say so")
+    typer.echo(f"fit written to {folder}")

@@ -1,0 +1,43 @@
+"""Rebuild the reference fit that ships in ``models/reference``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from t2m_bayes.fits import save
+from t2m_bayes.inference import Sampling, fit
+from t2m_bayes.loading import load
+from t2m_bayes.resources import shipped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CITATION: Final = (
+    "Public measurements on a Jetson AGX Orin 64GB: MMLU requests from "
+    "edge-inference/token2metrics (MIT), prefill and decode sweeps from "
+    "edge-inference/edgereasoning (BSD-3-Clause; arXiv 2511.01866). The rows are not shipped."
+)
+"""Where the rows behind the reference fit come from."""
+
+FILES: Final = ("orin_mmlu_requests.csv", "orin_prefill_sweep.csv", "orin_decode_sweep.csv")
+"""The run tables it is fitted to, in a folder of public measurements."""
+
+
+def build(data: Path, output: Path | None = None, sampling: Sampling = Sampling()) -> Path:  # noqa: B008
+    """Fit the public Jetson rows and save the fit.
+
+    Args:
+        data: Folder that holds :data:`FILES`.
+        output: Where to save; ``models/reference`` by default.
+        sampling: How to sample.
+
+    Returns:
+        The folder of the fit.
+
+    Raises:
+        DataError: A file is missing or cannot be used.
+    """
+    result = fit(load(*(data / name for name in FILES)), sampling)
+    cited = replace(result, provenance={**result.provenance, "citation": CITATION})
+    return save(cited, output or shipped("models") / "reference")

@@ -1,0 +1,50 @@
+"""What several test files share: one small fit of simulated runs, made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from t2m_bayes import fits
+from t2m_bayes.loading import load
+from t2m_bayes.resources import shipped
+from t2m_bayes.schema import Runs
+
+if TYPE_CHECKING:
+    from t2m_bayes.inference import Compiled
+
+SMALL_LLMS = ("DSR1-Qwen-1.5B", "DSR1-Llama-8B")
+SMALL_ROWS = 30
+
+
+@pytest.fixture(scope="session")
+def small_runs() -> Runs:
+    """The first runs of two LLMs on both devices, from the shipped samples."""
+    runs = load(shipped("datasets") / "server", shipped("datasets") / "tegra")
+    frame = runs.frame[runs.frame["llm"].isin(SMALL_LLMS)].dropna(subset="input_tokens")
+    first = frame.groupby(["device", "llm"]).cumcount() < SMALL_ROWS
+    return Runs(frame[first].reset_index(drop=True), runs.reports)
+
+
+@pytest.fixture(scope="session")
+def small_compiled(small_runs: Runs) -> Compiled:
+    """The model compiled for the small runs."""
+    from t2m_bayes.inference import compile_model
+
+    return compile_model(small_runs)
+
+
+@pytest.fixture(scope="session")
+def small_fit(small_compiled: Compiled) -> fits.Fit:
+    """A fit of the small runs: good enough to predict from, too short to be marked as usable."""
+    from t2m_bayes.inference import Sampling
+
+    return small_compiled.fit(sampling=Sampling(draws=300, tune=300, progress=False))
+
+
+@pytest.fixture(scope="session")
+def small_fit_folder(small_fit: fits.Fit, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder the small fit is saved in; tests leave it as it is."""
+    return fits.save(small_fit, tmp_path_factory.mktemp("fit"))
