@@ -232,7 +232,7 @@ def line_terms(frame: pd.DataFrame) -> np.ndarray:
 
 def metrics(frame: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield each metric and LLM with its rows that have a reading."""
-    for metric in ("prefill_s", "decode_s"):
+    for metric in (m for m in ("prefill_s", "decode_s") if m in frame):
         for llm in sorted(frame["llm"].unique(), key=lambda n: float(n.split("-")[-1][:-1])):
             rows = ((frame["llm"] == llm) & frame[metric].gt(0)).to_numpy()
             if rows.any():

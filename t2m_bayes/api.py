@@ -39,7 +39,7 @@ def predict(
     device: str | Sequence[str] | None = None,
     session: Literal["new", "same"] = "new",
     params_b: Counts | None = None,
-    bytes_per_param: float = 2.0,
+    bytes_per_param: float | None = None,
     seed: int = 0,
 ) -> Prediction:
     """Predict prefill, decode and total time, as draws.
@@ -56,7 +56,7 @@ def predict(
         session: ``new``, what a run in a session of its own will do; ``same``, the session that
             the training rows came from.
         params_b: Billions of parameters, for LLMs without a card.
-        bytes_per_param: Bytes a parameter takes in memory, for LLMs without a card.
+        bytes_per_param: Bytes a parameter takes in memory; the card's by default, 2 without one.
         seed: Seed of what is drawn here.
 
     Returns:

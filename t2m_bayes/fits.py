@@ -144,7 +144,7 @@ def find(path: Path | str) -> Path:
     """
     path = Path(path)
     if path.is_file():
-        return path
+        return path.with_name(POSTERIOR) if path.name == PROVENANCE else path
     if (path / POSTERIOR).is_file():
         return path / POSTERIOR
     below = sorted(path.glob(f"*/{POSTERIOR}")) if path.is_dir() else []
@@ -192,10 +192,14 @@ def load(path: Path | str) -> Fit:
                     continue
                 draws[name] = item[...].astype(np.float64)
                 dims[name] = _dimension_names(handle, item)[2:]
-    except (OSError, KeyError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            if not draws:
+                raise FitError(f"{file} holds no posterior draws")
+            return _fit(header, draws, dims)
+    except (OSError, KeyError, IndexError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise FitError(f"{file} cannot be read, it is damaged or cut short: {error}") from error
-    if not draws:
-        raise FitError(f"{file} holds no posterior draws")
+
+
+def _fit(header: dict[str, Any], draws: dict[str, Draws], dims: dict[str, tuple[str, ...]]) -> Fit:
     coords = header["coords"]
     return Fit(
         coords=Coords(

@@ -14,6 +14,9 @@ PADS: Final = (128, 256)
 """Prompt tokens that matrix kernels round up to, in tokens. On a Jetson AGX Orin a prefill of
 129 tokens takes 1.3 times one of 128, and 257 1.5 times 256; inside a block time rises linearly."""
 
+REFERENCE_PROMPT: Final = 512
+"""Prompt length at which the time of a prompt token is stated, in tokens."""
+
 
 def padded(tokens: Any, width: int) -> Any:
     """Return the token count rounded up to a whole number of blocks.
@@ -49,12 +52,14 @@ def decode_time(step_s: Any, context: Any, input_tokens: Any, output_tokens: Any
 
 
 def prefill_compute_time(
-    token_s: Any, quadratic: Any, shares: Sequence[Any], input_tokens: Any
+    token_s: Any, growth: Any, quadratic: Any, shares: Sequence[Any], input_tokens: Any
 ) -> Any:
     """Return the compute-bound prefill time in seconds, before any floor.
 
     Args:
-        token_s: Time of one prompt token, in seconds.
+        token_s: Time of one prompt token at :data:`REFERENCE_PROMPT` tokens, in seconds.
+        growth: Exponent by which that time changes with the work: below 0 where longer prompts
+            fill the device better.
         quadratic: Relative cost of attention for each prompt token, in 1/token.
         shares: Shares of the work that grows token by token, in blocks of 128 tokens, and in
             blocks of 256; they add up to 1.
@@ -66,7 +71,7 @@ def prefill_compute_time(
         + shares[1] * padded(input_tokens, narrow)
         + shares[2] * padded(input_tokens, wide)
     )
-    return token_s * work * (1 + quadratic * input_tokens)
+    return token_s * work * (work / REFERENCE_PROMPT) ** growth * (1 + quadratic * input_tokens)
 
 
 def floored(compute_s: Any, floor_s: Any) -> Any:

@@ -18,23 +18,25 @@ from t2m_bayes.design import (
     stair_spread,
     tile_middle,
 )
-from t2m_bayes.formulas import PADS, decode_time, floored, prefill_compute_time
-from t2m_bayes.priors import KV_SHARE, REFERENCE_GB, REFERENCE_PARAMS_B, DeviceRates, Prior
+from t2m_bayes.formulas import decode_time, floored, prefill_compute_time
+from t2m_bayes.priors import (
+    KV_SHARE,
+    REFERENCE_GB,
+    REFERENCE_PARAMS_B,
+    WORK,
+    WORK_CONCENTRATION,
+    DeviceRates,
+    Prior,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-WORK: Final = ("token", *(f"block_{width}" for width in PADS))
-"""How prefill's work grows: token by token, or in blocks of prompt tokens."""
-
 STAIR_READINGS: Final = 3
 """Readings from which a stair has a level of its own. Fewer cannot tell an odd kernel from a stall,
 and two explanations are two modes that no chain passes between."""
-
-WORK_CONCENTRATION: Final = 3.0
-"""Concentration of the Dirichlet prior of the work shares: mild, equal shares."""
 
 RUNNING: Final = 5
 """Readings in the running median from which sampling starts."""
@@ -57,8 +59,8 @@ def latency_model(
         \log \text{token}_c &\sim N(\log \text{token}_d + \gamma \log(p/8) + v_l, \tau') \\
         \log \text{floor}_c &\sim N(\log(\text{overhead}'_d + \text{step}_c), \tau'') \\
         \text{smooth}_c(I) &= \lVert \text{floor}_c,\;
-            \text{token}_c\, w_c\cdot(I, \lceil I\rceil_{128}, \lceil I\rceil_{256})
-            (1 + q_c I) \rVert_8 \\
+            \text{token}_c\, W (W / 512)^{\eta_c} (1 + q_c I) \rVert_8, \quad
+            W = w_c\cdot(I, \lceil I\rceil_{128}, \lceil I\rceil_{256}) \\
         \log \text{stair}_{c,t} &\sim N(\log \text{smooth}_c(\text{anchor}_t) + g_{d,t}, \tau_o)\\
         \log \text{prefill} &= \log\text{stair}_{c,t} + \kappa_{c,t}
             \log\frac{\text{smooth}_c(I)}{\text{smooth}_c(\text{anchor}_t)} + b_s
@@ -120,7 +122,7 @@ def latency_model(
         streaming = pt.exp(log_stream[cell_device] + prior("slope_step") * log_weights)
         log_step = _partially_pooled(
             "log_step",
-            data["cell_read"],
+            data["cell_read_decode"],
             pt.log(pt.exp(log_step_overhead)[cell_device] + streaming) + llm_step[cell_llm],
             prior("tau_step"),
             dims="cell",
@@ -195,6 +197,7 @@ def latency_model(
             log_token_device[cell_device] + prior("slope_token") * cell_size + llm_token[cell_llm]
         )
         read = data["cell_read_prefill"]
+        weak = np.zeros(len(coords.cells))  # prompts of one length tell these next to nothing
         log_token = _partially_pooled("log_token", read, token_mean, prior("tau_token"), "cell")
         log_floor = _partially_pooled(
             "log_floor",
@@ -205,10 +208,13 @@ def latency_model(
         )
         log_quadratic = _partially_pooled(
             "log_quadratic",
-            read,
+            weak,
             prior("log_attention_share") + prior("slope_quadratic") * cell_size,
             prior("tau_quadratic"),
             "cell",
+        )
+        growth = _partially_pooled(
+            "growth", weak, prior("growth_mean"), prior("tau_growth"), "cell"
         )
         work = pm.Dirichlet(
             "work_share", np.full(len(WORK), WORK_CONCENTRATION), dims=("cell", "work")
@@ -224,6 +230,7 @@ def latency_model(
         def log_smooth(tokens: NDArray[np.float64]) -> Any:
             compute = prefill_compute_time(
                 pt.exp(log_token)[stair_cell],
+                growth[stair_cell],
                 pt.exp(log_quadratic)[stair_cell],
                 [work[:, part][stair_cell] for part in range(len(WORK))],
                 tokens,
@@ -306,7 +313,6 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     rounding = design.resolution_s**2 / 12
     anchor = stair_anchor(design)
     return {
-        "cell_read": np.maximum(cell_decode, cell_prefill),
         "cell_read_decode": cell_decode,
         "cell_read_prefill": cell_prefill,
         "series_read_decode": decode_read,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,7 @@ from t2m_bayes.design import Design, make_design
 from t2m_bayes.fits import Fit, Reads
 from t2m_bayes.hierarchy import latency_model, model_data, starting_point
 from t2m_bayes.priors import Prior, device_rates, device_role, load_priors
+from t2m_bayes.schema import data_hash
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,17 +230,14 @@ def diagnose(posterior: xr.DataTree, model: pm.Model) -> dict[str, Any]:
     }
 
 
-def data_hash(frame: pd.DataFrame) -> str:
-    """Return a SHA-256 of a run table's rows, independent of the order of its columns."""
-    text = frame[sorted(frame.columns)].to_csv(index=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _sample(compiled: Compiled, design: Design, sampling: Sampling) -> xr.DataTree:
     data = model_data(design)
     if sampling.sampler == "nutpie":
         sampled: xr.DataTree = nutpie.sample(
-            compiled.compiled.with_data(**data),
+            # A graph without prefill or decode holds only part of the data.
+            compiled.compiled.with_data(
+                **{v.name: data[v.name] for v in compiled.compiled.shared_var_keys}
+            ),
             draws=sampling.draws,
             tune=sampling.tune,
             chains=sampling.chains,

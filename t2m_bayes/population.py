@@ -16,7 +16,14 @@ from t2m_bayes.cards import catalog
 from t2m_bayes.design import TILE, tile_middle
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import floored, prefill_compute_time
-from t2m_bayes.priors import KV_SHARE, REFERENCE_GB, REFERENCE_PARAMS_B, device_rates
+from t2m_bayes.priors import (
+    KV_SHARE,
+    REFERENCE_GB,
+    REFERENCE_PARAMS_B,
+    WORK,
+    WORK_CONCENTRATION,
+    device_rates,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +48,7 @@ class CellDraws:
         tail_prefill: Degrees of freedom of the prefill noise.
         floor_s: Prefill floor, in seconds.
         token_s: Prefill time of one token, in seconds.
+        growth: Exponent by which that time changes with the prompt.
         quadratic: Relative cost of attention for each prompt token, in 1/token.
         work_share: Shares of the work by its growth. shape: (sample, work)
         prefill_session: The session's effect on log prefill.
@@ -63,6 +71,7 @@ class CellDraws:
     tail_prefill: Floats
     floor_s: Floats
     token_s: Floats
+    growth: Floats
     quadratic: Floats
     work_share: Floats
     prefill_session: Floats
@@ -98,7 +107,7 @@ class CellDraws:
 
     def _log_smooth(self, tokens: float) -> Floats:
         compute = prefill_compute_time(
-            self.token_s, self.quadratic, list(self.work_share.T), tokens
+            self.token_s, self.growth, self.quadratic, list(self.work_share.T), tokens
         )
         return np.asarray(np.log(floored(compute, self.floor_s)))
 
@@ -165,9 +174,18 @@ def cell_draws(
         DataError: The LLM is unknown and has no size, or the session was never measured.
     """
     coords, rng = fit.coords, np.random.default_rng(seed)
-    flat = fit.flat
     samples = fit.shape[0] * fit.shape[1]
     warnings: list[str] = []
+    nothing = np.full(samples, np.nan)
+
+    def flat(name: str) -> Floats:
+        """Return a variable's draws; of prefill, nothing at all where the fit has none of it."""
+        if name in fit.draws:
+            return fit.flat(name)
+        return np.full((samples, len(WORK)), np.nan) if name == "work_share" else nothing
+
+    def of_cell(name: str) -> Floats:
+        return fit.flat(name)[:, cell] if name in fit.draws else flat(name)
 
     def normal() -> Floats:
         return rng.standard_normal(samples)
@@ -188,7 +206,6 @@ def cell_draws(
         )
     size = np.log(params_b / REFERENCE_PARAMS_B)
 
-    prefill_known = "log_token" in fit.draws
     rates = _device(fit, device, d, normal)
     if d is None:
         warnings.append(
@@ -199,6 +216,8 @@ def cell_draws(
             "was never measured on" if m is not None else "was never measured; this is its size on"
         )
         warnings.append(f"{llm} {what} {device}")
+    if "log_token" not in fit.draws:
+        warnings.append("the fit has no prefill: none of its runs had prefill_s and input_tokens")
 
     if cell is not None:
         log_step, log_context = flat("log_step")[:, cell], flat("log_context")[:, cell]
@@ -223,6 +242,13 @@ def cell_draws(
 
     usual_step = log_step
     series = [s for s, (c, _) in enumerate(coords.series) if c == cell] if cell is not None else []
+    if session == "same" and label is not None:
+        measured = [coords.series[s][1] for s in series]
+        if label not in measured:
+            raise DataError(
+                f"{llm} on {device} was never measured in session {label!r}; "
+                f"its sessions: {', '.join(measured) or 'none'}"
+            )
     decode_series = _same_session(fit, series, "decode", session, label)
     if decode_series is not None:
         log_step = flat("log_step_series")[:, decode_series]
@@ -233,12 +259,10 @@ def cell_draws(
         log_context = log_context + flat("tau_session_context") * normal()
         decode_noise = rates["log_noise_decode"] + flat("spread_noise_decode") * normal()
 
-    if not prefill_known:
-        raise DataError("the fit has no prefill: none of its runs had prefill_s and input_tokens")
     if cell is not None:
-        log_floor, log_token = flat("log_floor")[:, cell], flat("log_token")[:, cell]
-        log_quadratic, work = flat("log_quadratic")[:, cell], flat("work_share")[:, cell]
-        prefill_noise = flat("log_noise_prefill_cell")[:, cell]
+        log_floor, log_token = of_cell("log_floor"), of_cell("log_token")
+        log_quadratic, work = of_cell("log_quadratic"), of_cell("work_share")
+        prefill_noise, growth = of_cell("log_noise_prefill_cell"), of_cell("growth")
     else:
         own = flat("llm_token")[:, m] if m is not None else normal()
         log_token = (
@@ -251,16 +275,21 @@ def cell_draws(
         log_floor = log_floor + flat("tau_floor") * normal()
         log_quadratic = flat("log_attention_share") + flat("slope_quadratic") * size
         log_quadratic = log_quadratic + flat("tau_quadratic") * normal()
-        work = rng.dirichlet(np.full(flat("work_share").shape[-1], 2.0), samples)
+        growth = flat("growth_mean") + flat("tau_growth") * normal()
+        work = rng.dirichlet(np.full(len(WORK), WORK_CONCENTRATION), samples)
         prefill_noise = rates["log_noise_prefill"] + flat("spread_noise_prefill") * normal()
     prefill_series = _same_session(fit, series, "prefill", session, label)
     prefill_session = (
-        flat("log_prefill_session")[:, prefill_series]
+        fit.flat("log_prefill_session")[:, prefill_series]
         if prefill_series is not None
         else flat("tau_session_prefill") * normal()
     )
 
-    effects = flat("tile_effect") * flat("tau_tile")[:, None]
+    effects = (
+        fit.flat("tile_effect") * fit.flat("tau_tile")[:, None]
+        if "tile_effect" in fit.draws
+        else nothing[:, None]
+    )
     read = {
         what: _span([getattr(fit.reads[s], what) for s in series])
         for what in ("input_tokens", "output_tokens")
@@ -274,6 +303,7 @@ def cell_draws(
         tail_prefill=flat("tail_prefill"),
         floor_s=np.exp(log_floor),
         token_s=np.exp(log_token),
+        growth=growth,
         quadratic=np.exp(log_quadratic),
         work_share=work,
         prefill_session=prefill_session,
@@ -300,10 +330,11 @@ def cell_draws(
 
 def _device(fit: Fit, device: str, d: int | None, normal: Any) -> dict[str, Floats]:
     """Return the draws of a device's own coefficients; of a new one, about its datasheet."""
+    nothing = np.full(fit.shape[0] * fit.shape[1], np.nan)
     names = ["log_stream", "log_step_overhead", "log_noise_decode"]
     names += ["log_token_device", "log_prefill_overhead", "log_noise_prefill"]
     if d is not None:
-        return {name: fit.flat(name)[:, d] for name in names if name in fit.draws}
+        return {n: fit.flat(n)[:, d] if n in fit.draws else nothing for n in names}
     priors = fit.provenance["priors"]
     rates = device_rates(device, catalog())
     spread = priors[rates.spread]["sd"]
@@ -312,7 +343,7 @@ def _device(fit: Fit, device: str, d: int | None, normal: Any) -> dict[str, Floa
         - fit.flat("log_stream_efficiency")
         + spread * normal(),
         "log_token_device": np.log(rates.token_s)
-        - fit.flat("log_compute_efficiency")
+        - (fit.flat("log_compute_efficiency") if "log_compute_efficiency" in fit.draws else nothing)
         + spread * normal(),
     }
     for name in names:
@@ -331,12 +362,9 @@ def _same_session(
     """Return the series to read a session off; ``None`` for a session of its own."""
     if session == "new":
         return None
-    if label is not None:
-        named = [s for s in series if fit.coords.series[s][1] == label]
-        if named:
-            return named[0]
-        return None
     read = [s for s in series if getattr(fit.reads[s], phase)]
+    if label is not None:
+        return next((s for s in read if fit.coords.series[s][1] == label), None)
     return max(read, key=lambda s: int(getattr(fit.reads[s], phase)), default=None)
 
 

@@ -35,12 +35,15 @@ class Prediction:
     """Posterior draws of every metric of every request.
 
     Attributes:
-        draws: Metric to draws, in seconds. shape: (chain, draw, request)
+        draws: Metric to draws of a single run, in seconds. shape: (chain, draw, request)
+        expected: Metric to draws of its expected time, without the noise of single runs: the
+            middle of that noise, which is log-scale Student-t and has no mean. Same shape.
         requests: The requests.
         warnings: What limits the trust in them, in sentences.
     """
 
     draws: dict[str, Floats]
+    expected: dict[str, Floats]
     requests: Requests
     warnings: tuple[str, ...]
 
@@ -58,8 +61,8 @@ class Prediction:
         return {m: np.median(d, axis=(0, 1)) for m, d in self.draws.items()}
 
     def mean(self) -> dict[str, Floats]:
-        """Return the mean of each metric. shape: (request,)."""
-        return {m: d.mean(axis=(0, 1)) for m, d in self.draws.items()}
+        """Return the mean of each metric's expected time. shape: (request,)."""
+        return {m: d.mean(axis=(0, 1)) for m, d in self.expected.items()}
 
     def to_frame(self, prob: float = 0.9) -> pd.DataFrame:
         """Return the requests with the median and bounds of each metric, a row a request."""
@@ -92,7 +95,6 @@ def predict(
     requests: Requests,
     *,
     session: Literal["new", "same"] = "new",
-    noise: bool = True,
     seed: int = 0,
 ) -> Prediction:
     """Predict requests as draws.
@@ -102,7 +104,6 @@ def predict(
         requests: What to predict.
         session: ``new``, what a run in a session of its own will do; or ``same``, the session
             that the training rows came from (the request's own where it names one of them).
-        noise: Whether single runs scatter. Without it the draws are of the expected time.
         seed: Seed of what is drawn here; the same seed and fit give the same draws.
 
     Returns:
@@ -113,20 +114,24 @@ def predict(
         DataError: A request cannot be predicted: see :func:`t2m_bayes.population.cell_draws`.
     """
     chains, draws = fit.shape
-    out = {m: np.empty((len(requests), chains * draws)) for m in METRICS}
+    shape = (len(requests), chains * draws)
+    out: dict[str, Floats] = {m: np.empty(shape) for m in METRICS}
+    expected: dict[str, Floats] = {m: np.empty(shape) for m in METRICS}
     warnings: list[str] = []
     rng = np.random.default_rng(seed)
     for cell, rows in _cells(fit, requests, session, seed, warnings):
         for start in range(0, rows.size, BLOCK):
             block = rows[start : start + BLOCK]
-            shape = (block.size, chains * draws)
-            z = _noise(cell, rng, shape) if noise else None
-            values = _times(cell, requests.input_tokens[block], requests.output_tokens[block], z)
-            for metric, value in zip(METRICS, values, strict=True):
-                out[metric][block] = value
-    return Prediction(
-        {m: v.T.reshape(chains, draws, -1) for m, v in out.items()}, requests, tuple(warnings)
-    )
+            tokens = requests.input_tokens[block], requests.output_tokens[block]
+            noise = _noise(cell, rng, (block.size, chains * draws))
+            for values, z in ((expected, None), (out, noise)):
+                for metric, value in zip(METRICS, _times(cell, *tokens, z), strict=True):
+                    values[metric][block] = value
+
+    def labelled(values: dict[str, Floats]) -> dict[str, Floats]:
+        return {m: v.T.reshape(chains, draws, -1) for m, v in values.items()}
+
+    return Prediction(labelled(out), labelled(expected), requests, tuple(warnings))
 
 
 def predict_bands(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from t2m_bayes.errors import CardError
+from t2m_bayes.formulas import PADS
 from t2m_bayes.resources import shipped
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ REFERENCE_GB: Final = 16.0
 KV_SHARE: Final = 131_072 / 16e9
 """Keys and values of one context token of an 8B LLM (32 layers x 8 heads x 128 x 2 x 2 bytes,
 the published configuration of Llama-3.1-8B), as a share of its weights."""
+
+WORK: Final = ("token", *(f"block_{width}" for width in PADS))
+"""How prefill's work grows: token by token, or in blocks of prompt tokens."""
+
+WORK_CONCENTRATION: Final = 3.0
+"""Concentration of the Dirichlet prior of the shares of that work: mild, equal shares."""
 
 TYPICAL: Final = {"server": (1000.0, 150.0), "tegra": (120.0, 25.0)}
 """Memory bandwidth in GB/s and dense FP16 TFLOP/s of a device without a card, by its role: the

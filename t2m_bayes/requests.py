@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from t2m_bayes.fits import Fit
 
     Floats = NDArray[np.floating[Any]]
+
+
+USUAL_BYTES: Final = 2.0
+"""Bytes of a parameter of an LLM without a card: 16-bit weights."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def make_requests(
     device: str | Sequence[str] | None = None,
     session: Sequence[str | None] | None = None,
     params_b: float | Sequence[float] | Floats | None = None,
-    bytes_per_param: float = 2.0,
+    bytes_per_param: float | None = None,
     empty_prompts: bool = False,
 ) -> Requests:
     """Make requests, resolving names through the fit and the cards.
@@ -103,7 +107,7 @@ def make_requests(
         device: Device names or aliases, likewise.
         session: Measuring session of each, with ``session="same"``.
         params_b: Billions of parameters, for LLMs without a card.
-        bytes_per_param: Bytes a parameter takes in memory, for LLMs without a card.
+        bytes_per_param: Bytes a parameter takes in memory; the card's by default, 2 without one.
         empty_prompts: Accept prompts of 0 tokens, as rows of decode alone have them.
 
     Returns:
@@ -135,13 +139,13 @@ def make_requests(
     llms = {name: _llm(fit, name) for name in dict.fromkeys(names)}
     found = {name: find_device(fit, name) for name in dict.fromkeys(devices)}
     of_card = {
-        name: (card.params_b, card.params_b * card.bytes_per_param)
+        name: (card.params_b, card.params_b * (bytes_per_param or card.bytes_per_param))
         for name in llms.values()
         if (card := catalog().llm(name.partition("@")[0])) is not None
     }
     llm_column = tuple(llms[name] for name in (names * n if len(names) == 1 else names))
     device_column = tuple(found[name] for name in (devices * n if len(devices) == 1 else devices))
-    sizes = [(p, p * bytes_per_param) for p in size.tolist()]
+    sizes = [(p, p * (bytes_per_param or USUAL_BYTES)) for p in size.tolist()]
     known = np.array(
         [
             own if np.isfinite(own[0]) else of_card.get(name, own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -104,3 +105,9 @@ class Runs:
     def __len__(self) -> int:
         """Return the number of runs."""
         return len(self.frame)
+
+
+def data_hash(frame: pd.DataFrame) -> str:
+    """Return a SHA-256 of a run table's rows, independent of the order of its columns."""
+    text = frame[sorted(frame.columns)].to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from t2m_bayes import fits
 from t2m_bayes.loading import load
@@ -14,6 +15,10 @@ from t2m_bayes.schema import Runs
 
 if TYPE_CHECKING:
     from t2m_bayes.inference import Compiled
+
+# A busy machine is no failure, and the first example of a test may import for seconds.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 SMALL_LLMS = ("DSR1-Qwen-1.5B", "DSR1-Llama-8B")
 SMALL_ROWS = 30

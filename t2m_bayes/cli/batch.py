@@ -36,7 +36,7 @@ def answer(
     prob: float,
     session: str,
     device: str | None,
-    bytes_per_param: float,
+    bytes_per_param: float | None,
 ) -> None:
     """Predict every row of a table and write the table with the bands added.
 
@@ -98,7 +98,7 @@ def _bands(
     prob: float,
     session: str,
     device: str | None,
-    bytes_per_param: float,
+    bytes_per_param: float | None,
 ) -> tuple[NDArray[np.floating[Any]], list[str]]:
     """Return the answers, of shape (row, answer), and what limits the trust in them."""
     text = {name: _texts(table, name) for name in ("llm", "device", "session")}

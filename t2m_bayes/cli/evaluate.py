@@ -198,7 +198,7 @@ def _trained_on(fit: Fit, runs: Runs) -> list[str]:
     if shared:
         seen = f"files of the same name as {len(shared)} of the {len(sources)} read here"
     elif len(runs) == fit.provenance["rows"]:
-        from t2m_bayes.inference import data_hash
+        from t2m_bayes.schema import data_hash
 
         if data_hash(runs.frame) != fit.provenance["data_sha256"]:
             return []

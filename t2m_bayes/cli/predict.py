@@ -100,7 +100,7 @@ def predict(
             prob=prob,
             session=session.value,
             device=device,
-            bytes_per_param=2.0 if bytes_per_param is None else bytes_per_param,
+            bytes_per_param=bytes_per_param,
         )
         return
     if output is not None:
@@ -151,7 +151,7 @@ def _request(
         output_tokens,
         device=device,
         params_b=params_b,
-        bytes_per_param=2.0 if bytes_per_param is None else bytes_per_param,
+        bytes_per_param=bytes_per_param,
     )
     if described and precision is None and asked.llm[0] in fit.coords.llms:
         log.warning(

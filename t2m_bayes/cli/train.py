@@ -54,29 +54,34 @@ def train(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the fit.")] = Path(
         "outputs"
     ),
-    draws: Annotated[int, typer.Option(metavar="N", min=10, help="Draws of each chain.")] = 1000,
+    draws: Annotated[
+        int | None, typer.Option(metavar="N", min=10, help="Draws of each chain.")
+    ] = None,
     tune: Annotated[
-        int, typer.Option(metavar="N", min=10, help="Tuning draws of each chain.")
-    ] = 600,
+        int | None, typer.Option(metavar="N", min=10, help="Tuning draws of each chain.")
+    ] = None,
     chains: Annotated[
-        int, typer.Option(metavar="N", min=2, help="Chains; r-hat compares them.")
-    ] = 4,
+        int | None, typer.Option(metavar="N", min=2, help="Chains; r-hat compares them.")
+    ] = None,
     cores: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Chains sampled at the same time.")
-    ] = 2,
+        int | None, typer.Option(metavar="N", min=1, help="Chains sampled at the same time.")
+    ] = None,
     target_accept: Annotated[
-        float,
+        float | None,
         typer.Option(metavar="X", min=0.5, max=0.999, help="Acceptance rate that tuning aims for."),
-    ] = 0.9,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the chains.")] = 1,
-    sampler: Annotated[Sampler, typer.Option(help="Program that samples.")] = Sampler.nutpie,
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Seed of the chains.")
+    ] = None,
+    sampler: Annotated[Sampler | None, typer.Option(help="Program that samples.")] = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
     """Fit the latency model to runs.
 
     Without data options it is fitted to the shipped samples, which are simulated.
 
-    An earlier fit in the folder is replaced when the new one is complete, not before.
+    An earlier fit in the folder is replaced when the new one is complete, not before. Options of
+    the sampler that are not given keep the defaults that suit most data; they are printed.
     """
     if regression.casefold() != "bayes":
         raise DataError(
@@ -98,19 +103,22 @@ def train(
         log.info("training on the %d runs of %s", len(loaded), loaded.frame["llm"].iloc[0])
     from t2m_bayes import fits, inference
 
-    fit = inference.fit(
-        loaded,
-        inference.Sampling(
-            draws=draws,
-            tune=tune,
-            chains=chains,
-            cores=cores,
-            target_accept=target_accept,
-            seed=seed,
-            sampler=sampler.value,
-            progress=not no_progress,
-        ),
+    given = {
+        "draws": draws,
+        "tune": tune,
+        "chains": chains,
+        "cores": cores,
+        "target_accept": target_accept,
+        "seed": seed,
+        "sampler": sampler.value if sampler else None,
+        "progress": not no_progress,
+    }
+    sampling = inference.Sampling(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    log.info(
+        "compiling the model, then %d chains of %d + %d draws (seed %d)",
+        *(sampling.chains, sampling.tune, sampling.draws, sampling.seed),
     )
+    fit = inference.fit(loaded, sampling)
     folder = fits.save(fit, output)
     if not fit.usable:
         log.warning("the fit is saved, marked as unusable: predicting from it will say so")
