@@ -25,7 +25,7 @@ from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
 from t2m_bayes.requests import make_requests
 
-QUICK = Sampling(draws=500, tune=500, progress=False)
+QUICK = Sampling(draws=800, tune=500, progress=False)
 console = Console(width=140)
 
 

@@ -250,6 +250,13 @@ def stair_series(design: Design) -> Ints:
     return np.where(counts.any(axis=1), counts.argmax(axis=1), unread).astype(np.int32)
 
 
+def tiles_read(design: Design) -> Ints:
+    """Return in how many tiles each cell has prefill readings. shape: (cell,)."""
+    stairs = np.unique(design.prompt_stair[design.prefill_prompt])
+    cells = np.array([c for c, _ in design.coords.stairs], dtype=int)[stairs]
+    return np.bincount(cells, minlength=len(design.coords.cells))
+
+
 def series_context(design: Design) -> Floats:
     """Return the median context of each series' decode readings, in tokens. shape: (series,).
 

@@ -17,6 +17,7 @@ from t2m_bayes.design import (
     stair_series,
     stair_spread,
     tile_middle,
+    tiles_read,
 )
 from t2m_bayes.formulas import decode_time, floored, prefill_compute_time
 from t2m_bayes.priors import (
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 STAIR_READINGS: Final = 3
 """Readings from which a stair has a level of its own. Fewer cannot tell an odd kernel from a stall,
 and two explanations are two modes that no chain passes between."""
+
+CURVE_TILES: Final = 10
+"""Tiles a cell must have been read in for its rows to pin how prefill bends with the prompt."""
 
 RUNNING: Final = 5
 """Readings in the running median from which sampling starts."""
@@ -197,7 +201,7 @@ def latency_model(
             log_token_device[cell_device] + prior("slope_token") * cell_size + llm_token[cell_llm]
         )
         read = data["cell_read_prefill"]
-        weak = np.zeros(len(coords.cells))  # prompts of one length tell these next to nothing
+        curved = data["cell_read_curve"]
         log_token = _partially_pooled("log_token", read, token_mean, prior("tau_token"), "cell")
         log_floor = _partially_pooled(
             "log_floor",
@@ -206,15 +210,14 @@ def latency_model(
             prior("tau_floor"),
             "cell",
         )
-        log_quadratic = _partially_pooled(
+        # Attention's share is the architecture's; what else bends a cell's prefill is its growth.
+        log_quadratic = pm.Deterministic(
             "log_quadratic",
-            weak,
             prior("log_attention_share") + prior("slope_quadratic") * cell_size,
-            prior("tau_quadratic"),
-            "cell",
+            dims="cell",
         )
         growth = _partially_pooled(
-            "growth", weak, prior("growth_mean"), prior("tau_growth"), "cell"
+            "growth", curved, prior("growth_mean"), prior("tau_growth"), "cell"
         )
         work = pm.Dirichlet(
             "work_share", np.full(len(WORK), WORK_CONCENTRATION), dims=("cell", "work")
@@ -315,6 +318,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     return {
         "cell_read_decode": cell_decode,
         "cell_read_prefill": cell_prefill,
+        "cell_read_curve": (tiles_read(design) >= CURVE_TILES).astype(float),
         "series_read_decode": decode_read,
         "series_other": other,
         "series_context": series_context(design),

@@ -274,7 +274,6 @@ def cell_draws(
         log_floor = np.log(np.exp(rates["log_prefill_overhead"]) + np.exp(usual_step))
         log_floor = log_floor + flat("tau_floor") * normal()
         log_quadratic = flat("log_attention_share") + flat("slope_quadratic") * size
-        log_quadratic = log_quadratic + flat("tau_quadratic") * normal()
         growth = flat("growth_mean") + flat("tau_growth") * normal()
         work = rng.dirichlet(np.full(len(WORK), WORK_CONCENTRATION), samples)
         prefill_noise = rates["log_noise_prefill"] + flat("spread_noise_prefill") * normal()
