@@ -210,11 +210,12 @@ def latency_model(
             prior("tau_floor"),
             "cell",
         )
-        # Attention's share is the architecture's; what else bends a cell's prefill is its growth.
-        log_quadratic = pm.Deterministic(
+        log_quadratic = _partially_pooled(
             "log_quadratic",
+            curved,
             prior("log_attention_share") + prior("slope_quadratic") * cell_size,
-            dims="cell",
+            prior("tau_quadratic"),
+            "cell",
         )
         growth = _partially_pooled(
             "growth", curved, prior("growth_mean"), prior("tau_growth"), "cell"

@@ -171,7 +171,7 @@ def cell_draws(
         The draws, in double precision.
 
     Raises:
-        DataError: The LLM is unknown and has no size, or the session was never measured.
+        DataError: The LLM is unknown and has no size.
     """
     coords, rng = fit.coords, np.random.default_rng(seed)
     samples = fit.shape[0] * fit.shape[1]
@@ -245,9 +245,9 @@ def cell_draws(
     if session == "same" and label is not None:
         measured = [coords.series[s][1] for s in series]
         if label not in measured:
-            raise DataError(
-                f"{llm} on {device} was never measured in session {label!r}; "
-                f"its sessions: {', '.join(measured) or 'none'}"
+            warnings.append(
+                f"{llm} on {device} was not measured in session {label!r}: predicted as a new "
+                f"session (measured: {', '.join(measured) or 'none'})"
             )
     decode_series = _same_session(fit, series, "decode", session, label)
     if decode_series is not None:
@@ -274,6 +274,7 @@ def cell_draws(
         log_floor = np.log(np.exp(rates["log_prefill_overhead"]) + np.exp(usual_step))
         log_floor = log_floor + flat("tau_floor") * normal()
         log_quadratic = flat("log_attention_share") + flat("slope_quadratic") * size
+        log_quadratic = log_quadratic + flat("tau_quadratic") * normal()
         growth = flat("growth_mean") + flat("tau_growth") * normal()
         work = rng.dirichlet(np.full(len(WORK), WORK_CONCENTRATION), samples)
         prefill_noise = rates["log_noise_prefill"] + flat("spread_noise_prefill") * normal()

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 METRICS: Final = ("prefill_s", "decode_s", "total_s")
 """What is predicted, in the order in which it is reported."""
 
+LONGEST: Final = 50.0
+"""Largest logarithm of a time or of a noise factor that is kept; exp(50) s is longer than the age
+of the universe."""
+
 BLOCK: Final = 2048
 """Requests predicted at a time: 8 MB for each array at 1,000 draws."""
 
@@ -242,8 +246,9 @@ def _times(
         with np.errstate(divide="ignore"):
             scale = np.sqrt(cell.decode_noise**2 + (cell.timer_s / decode) ** 2)
         scale[output_tokens <= 1] = 0
-        decode = decode * np.exp(scale * z[1])
-    prefill = np.exp(log_prefill)
+        decode = decode * np.exp(np.minimum(scale * z[1], LONGEST))
+    # A heavy tail on the log scale can pass what a float holds; no time is that long.
+    prefill = np.exp(np.minimum(log_prefill, LONGEST))
     return prefill, decode, prefill + decode
 
 
