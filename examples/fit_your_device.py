@@ -18,12 +18,13 @@ parser.add_argument("--server", type=Path, default=shipped("datasets") / "server
 parser.add_argument("--tegra", type=Path, default=shipped("datasets") / "tegra")
 parser.add_argument("--output", type=Path, default=Path("outputs/my-device"))
 parser.add_argument("--draws", type=int, default=1500)
+parser.add_argument("--tune", type=int, default=600)
 args = parser.parse_args()
 
 runs = t2m_bayes.load(args.server, args.tegra)
 print(report_text(runs))
 
-fit = t2m_bayes.fit(runs, Sampling(draws=args.draws))
+fit = t2m_bayes.fit(runs, Sampling(draws=args.draws, tune=args.tune))
 print(fit.provenance["diagnostics"]["verdict"])
 
 folder = t2m_bayes.save(fit, args.output)

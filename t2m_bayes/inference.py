@@ -99,12 +99,42 @@ class Compiled:
         Returns:
             The fit, thinned, with its diagnostics in ``provenance["diagnostics"]``.
         """
+        started = time.perf_counter()
+        posterior = self.sample(rows, sampling)
+        took = time.perf_counter() - started
+        log.info("sampled in %.0f s", took)
+        return self.condense(posterior, rows, sampling)
+
+    def sample(
+        self, rows: NDArray[np.bool_] | None = None, sampling: Sampling = Sampling()
+    ) -> xr.DataTree:
+        """Sample the posterior of some rows of the table, whole and unthinned.
+
+        Args:
+            rows: Which rows to fit to; all by default. shape: (row,)
+            sampling: How to sample.
+
+        Returns:
+            The posterior and the sampler's statistics, as ArviZ reads them.
+        """
+        return _sample(self, self.design if rows is None else self.design.subset(rows), sampling)
+
+    def condense(
+        self, posterior: xr.DataTree, rows: NDArray[np.bool_] | None, sampling: Sampling
+    ) -> Fit:
+        """Check a posterior and keep what predictions need of it.
+
+        Args:
+            posterior: What :meth:`sample` returned.
+            rows: The rows it was sampled for. shape: (row,)
+            sampling: How it was sampled.
+
+        Returns:
+            The fit, thinned, with its diagnostics.
+        """
         used = np.ones(len(self.frame), dtype=bool) if rows is None else rows
         design = self.design if rows is None else self.design.subset(rows)
-        started = time.perf_counter()
-        posterior = _sample(self, design, sampling)
-        took = time.perf_counter() - started
-        diagnostics = diagnose(posterior, self.model) | {"sampling_s": round(took, 1)}
+        diagnostics = diagnose(posterior, self.model)
         log.info("%s", diagnostics["verdict"])
         frame = self.frame[used]
         roles = {d: device_role(d, catalog()) for d in design.coords.devices}

@@ -14,7 +14,9 @@ from t2m_bayes.resources import shipped
 from t2m_bayes.schema import Runs
 
 if TYPE_CHECKING:
-    from t2m_bayes.inference import Compiled
+    from xarray import DataTree
+
+    from t2m_bayes.inference import Compiled, Sampling
 
 # A busy machine is no failure, and the first example of a test may import for seconds.
 settings.register_profile("patient", deadline=None)
@@ -42,11 +44,19 @@ def small_compiled(small_runs: Runs) -> Compiled:
 
 
 @pytest.fixture(scope="session")
-def small_fit(small_compiled: Compiled) -> fits.Fit:
-    """A fit of the small runs: good enough to predict from, too short to be marked as usable."""
+def small_posterior(small_compiled: Compiled) -> tuple[DataTree, Sampling]:
+    """The whole posterior of the small runs, and how it was sampled."""
     from t2m_bayes.inference import Sampling
 
-    return small_compiled.fit(sampling=Sampling(draws=300, tune=300, progress=False))
+    sampling = Sampling(draws=300, tune=300, target_accept=0.8, progress=False)
+    return small_compiled.sample(sampling=sampling), sampling
+
+
+@pytest.fixture(scope="session")
+def small_fit(small_compiled: Compiled, small_posterior: tuple[DataTree, Sampling]) -> fits.Fit:
+    """A fit of the small runs: good enough to predict from, too short to be marked as usable."""
+    posterior, sampling = small_posterior
+    return small_compiled.condense(posterior, None, sampling)
 
 
 @pytest.fixture(scope="session")

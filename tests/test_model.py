@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 import pytest
+from xarray import DataTree
 
 from t2m_bayes import fits
 from t2m_bayes.design import make_design, tile_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
-from t2m_bayes.hierarchy import model_data
 from t2m_bayes.inference import Compiled, Sampling
 from t2m_bayes.prediction import METRICS, predict, predict_bands
 from t2m_bayes.requests import make_requests
@@ -75,24 +75,12 @@ def test_the_fit_predicts_rows_of_its_own_sessions(small_fit: Fit, small_runs: R
         assert np.nanmedian(error) < largest
 
 
-def test_numpy_predicts_what_pymc_predicts(small_compiled: Compiled, small_fit: Fit) -> None:
+def test_numpy_predicts_what_pymc_predicts(
+    small_compiled: Compiled, small_fit: Fit, small_posterior: tuple[DataTree, Sampling]
+) -> None:
     """The predictor's quantiles are those of ``pm.sample_posterior_predictive``."""
-    design = small_compiled.design
-    frame = small_compiled.frame
-    posterior = small_compiled.fit(sampling=Sampling(draws=400, tune=300, progress=False))
-    # Both sides need draws of the same posterior: rebuild PyMC's raw side from a fresh sample.
-    import nutpie
-
-    trace = nutpie.sample(
-        small_compiled.compiled.with_data(**model_data(design)),
-        draws=400,
-        tune=300,
-        chains=4,
-        cores=2,
-        seed=posterior.provenance["sampling"]["seed"],
-        target_accept=posterior.provenance["sampling"]["target_accept"],
-        progress_bar=False,
-    )
+    design, frame, posterior = small_compiled.design, small_compiled.frame, small_fit
+    trace, _ = small_posterior
     with small_compiled.model:
         drawn = pm.sample_posterior_predictive(trace, random_seed=2, progressbar=False)
     rows = np.flatnonzero(frame["device"].to_numpy() == "tegra")
@@ -192,7 +180,7 @@ def test_left_out_rows_reach_no_likelihood(small_compiled: Compiled) -> None:
         decode_s=np.where(keep[design.decode_row], design.decode_s, 1e3),
         prefill_s=np.where(keep[design.prefill_row], design.prefill_s, 1e3),
     )
-    quick = Sampling(draws=50, tune=50, progress=False)
+    quick = Sampling(draws=10, tune=10, chains=2, progress=False)
     honest = small_compiled.fit(keep, quick)
     tampered = replace(small_compiled, design=wild).fit(keep, quick)
     for name, values in honest.draws.items():
@@ -204,7 +192,7 @@ def test_left_out_rows_reach_no_likelihood(small_compiled: Compiled) -> None:
 def test_a_short_fit_is_marked_and_a_row_less_table_refused(
     small_compiled: Compiled, small_runs: Runs
 ) -> None:
-    short = small_compiled.fit(sampling=Sampling(draws=20, tune=20, chains=2, progress=False))
+    short = small_compiled.fit(sampling=Sampling(draws=10, tune=10, chains=2, progress=False))
     assert not short.usable
     assert "should not be used" in short.provenance["diagnostics"]["verdict"]
     with pytest.raises(DataError, match="none of the"):
