@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TILE: Final = 64
 """Width of a stair in prompt tokens: the block in which prefill rises along one straight line."""
 
+PINNED: Final = 5.0
+"""Standard errors from zero at which readings tell more of a coefficient than its population."""
+
 UNKNOWN_INPUT: Final = (200.0, 150.0)
 """Mean and standard deviation, in tokens, of a prompt length nothing is known about. Questions of
 multiple-choice benchmarks run from 90 to 1,000 tokens; decode time hardly depends on it."""
@@ -255,6 +258,34 @@ def tiles_read(design: Design) -> Ints:
     stairs = np.unique(design.prompt_stair[design.prefill_prompt])
     cells = np.array([c for c, _ in design.coords.stairs], dtype=int)[stairs]
     return np.bincount(cells, minlength=len(design.coords.cells))
+
+
+def cell_far(design: Design) -> Floats:
+    """Return half of each cell's longest prompt, in tokens, but 1,024 at least. shape: (cell,).
+
+    How a cell's curve bends is sampled at this length, where the data pin it: over prompts spread
+    evenly up to the longest, it is near the length at which the two ways to bend agree best.
+    """
+    longest = np.zeros(len(design.coords.cells))
+    prompts = np.unique(design.prefill_prompt)
+    np.maximum.at(longest, design.prompt_cell[prompts], design.prompt_tokens[prompts])
+    return np.maximum(longest / 2, 1024.0)
+
+
+def context_pinned(design: Design) -> NDArray[np.bool_]:
+    """Return which series' readings pin the cost of their context. shape: (series,).
+
+    That is, where a line through their time per step rises by :data:`PINNED` standard errors.
+    """
+    pinned = np.zeros(len(design.coords.series), dtype=bool)
+    context = context_tokens(design.decode_input, design.decode_output)
+    step = design.decode_s / (design.decode_output - 1)
+    for s in np.unique(design.decode_series):
+        x, y = (v[design.decode_series == s] for v in (context, step))
+        if x.size > 3 and np.ptp(x) > 0:
+            (slope, _), covariance = np.polyfit(x - x.mean(), y, 1, cov=True)
+            pinned[s] = slope > PINNED * np.sqrt(covariance[0, 0])
+    return pinned
 
 
 def series_context(design: Design) -> Floats:

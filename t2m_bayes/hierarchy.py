@@ -11,6 +11,8 @@ import pytensor.tensor as pt
 from t2m_bayes.design import (
     TILE,
     Design,
+    cell_far,
+    context_pinned,
     main_series,
     series_context,
     stair_anchor,
@@ -19,7 +21,7 @@ from t2m_bayes.design import (
     tile_middle,
     tiles_read,
 )
-from t2m_bayes.formulas import decode_time, floored, prefill_compute_time
+from t2m_bayes.formulas import REFERENCE_PROMPT, decode_time, floored, prefill_compute_time
 from t2m_bayes.priors import (
     KV_SHARE,
     REFERENCE_GB,
@@ -62,17 +64,18 @@ def latency_model(
         \text{decode} &= (O - 1)\, \text{step}_s (1 + k_s (I + O/2)) \\
         \log \text{token}_c &\sim N(\log \text{token}_d + \gamma \log(p/8) + v_l, \tau') \\
         \log \text{floor}_c &\sim N(\log(\text{overhead}'_d + \text{step}_c), \tau'') \\
-        \text{smooth}_c(I) &= \lVert \text{floor}_c,\;
-            \text{token}_c\, W (W / 512)^{\eta_c} (1 + q_c I) \rVert_8, \quad
+        \text{smooth}_{c,t}(I) &= \lVert \text{floor}_c,\;
+            \text{token}_c\, e^{g_{d,t}}\, W (W / 512)^{\eta_c} (1 + q_c I) \rVert_8, \quad
             W = w_c\cdot(I, \lceil I\rceil_{128}, \lceil I\rceil_{256}) \\
-        \log \text{stair}_{c,t} &\sim N(\log \text{smooth}_c(\text{anchor}_t) + g_{d,t}, \tau_o)\\
-        \log \text{prefill} &= \log\text{stair}_{c,t} + \kappa_{c,t}
-            \log\frac{\text{smooth}_c(I)}{\text{smooth}_c(\text{anchor}_t)} + b_s
+        \log \text{stair}_{c,t} &\sim N(\log \text{smooth}_{c,t}(\text{anchor}_t), \tau_o) \\
+        \log \text{prefill} &= \log\text{stair}_{c,t}
+            + \kappa_{c,t} (I - \text{anchor}_t) / 64 + b_s
 
     Readings are Student-t about the log of these, with a relative scale, an absolute timer error
     and the known rounding of the reading. Levels are centred where the data pin them (series
-    rates at their median context :math:`x_s`, stairs at their anchors), which keeps the posterior
-    close to orthogonal though the data fix some coefficients to 0.01 %. Whatever has no reading
+    rates at their median context :math:`x_s`, stairs at their anchors, a cell's prefill in its
+    main session and its bend at a long prompt), which keeps the posterior close to orthogonal
+    though the data fix some coefficients to 0.01 %. Whatever has no reading
     in this design is drawn from its population, so one compiled graph serves every subset of a
     table.
 
@@ -140,14 +143,14 @@ def latency_model(
         )
         log_context = _partially_pooled(
             "log_context",
-            data["cell_read_decode"],
+            data["cell_read_context"],
             log_context_mean,
             prior("tau_context"),
             "cell",
         )
         log_context_series = _partially_pooled(
             "log_context_series",
-            data["series_read_decode"],
+            data["series_read_context"],
             log_context[series_cell],
             prior("tau_session_context"),
             "series",
@@ -202,14 +205,21 @@ def latency_model(
         )
         read = data["cell_read_prefill"]
         curved = data["cell_read_curve"]
-        log_token = _partially_pooled("log_token", read, token_mean, prior("tau_token"), "cell")
-        log_floor = _partially_pooled(
-            "log_floor",
+        # A cell's levels are stated in its main session, which pins them.
+        tau_session = prior("tau_session_prefill")
+        main_session = _partially_pooled("log_main_session", read, 0.0, tau_session, "cell")
+        token_here = _partially_pooled(
+            "log_token_here", read, token_mean + main_session, prior("tau_token"), "cell"
+        )
+        floor_here = _partially_pooled(
+            "log_floor_here",
             read,
-            pt.log(pt.exp(log_prefill_overhead)[cell_device] + pt.exp(log_step)),
+            pt.log(pt.exp(log_prefill_overhead)[cell_device] + pt.exp(log_step)) + main_session,
             prior("tau_floor"),
             "cell",
         )
+        pm.Deterministic("log_token", token_here - main_session, dims="cell")
+        pm.Deterministic("log_floor", floor_here - main_session, dims="cell")
         log_quadratic = _partially_pooled(
             "log_quadratic",
             curved,
@@ -217,9 +227,19 @@ def latency_model(
             prior("tau_quadratic"),
             "cell",
         )
-        growth = _partially_pooled(
-            "growth", curved, prior("growth_mean"), prior("tau_growth"), "cell"
+        # Growth and attention both bend the curve: their sum is stated at a long prompt, which
+        # pins it, and growth is what attention leaves.
+        span = pt.log(data["cell_far"] / REFERENCE_PROMPT)
+        quadratic = pt.exp(log_quadratic)
+        attention = pt.log1p(quadratic * data["cell_far"]) - pt.log1p(quadratic * REFERENCE_PROMPT)
+        bend = _partially_pooled(
+            "bend",
+            curved,
+            prior("growth_mean") * span + attention,
+            prior("tau_growth") * span,
+            "cell",
         )
+        growth = pm.Deterministic("growth", (bend - attention) / span, dims="cell")
         work = pm.Dirichlet(
             "work_share", np.full(len(WORK), WORK_CONCENTRATION), dims=("cell", "work")
         )
@@ -231,20 +251,20 @@ def latency_model(
             [coords.device_tiles.index((coords.cells[c][1], t)) for c, t in coords.stairs]
         )
 
+        tile_effect = pm.Normal("tile_effect", 0, 1, dims="device_tile") * prior("tau_tile")
+        stair_token = pt.exp(token_here[stair_cell] + tile_effect[stair_device_tile])
+
         def log_smooth(tokens: NDArray[np.float64]) -> Any:
             compute = prefill_compute_time(
-                pt.exp(log_token)[stair_cell],
+                stair_token,
                 growth[stair_cell],
-                pt.exp(log_quadratic)[stair_cell],
+                quadratic[stair_cell],
                 [work[:, part][stair_cell] for part in range(len(WORK))],
                 tokens,
             )
-            return pt.log(floored(compute, pt.exp(log_floor)[stair_cell]))
+            return pt.log(floored(compute, pt.exp(floor_here)[stair_cell]))
 
-        tile_effect = pm.Normal("tile_effect", 0, 1, dims="device_tile") * prior("tau_tile")
         # The main session of a cell is part of its stairs; the others are stated against it.
-        tau_session = prior("tau_session_prefill")
-        main_session = _partially_pooled("log_main_session", read, 0.0, tau_session, "cell")
         other_session = _partially_pooled(
             "log_other_session",
             data["series_other"],
@@ -260,7 +280,7 @@ def latency_model(
         anchor = data["stair_anchor"]
         stair_session = log_session[data["stair_series"]]
         tau_stair, stair_read = prior("tau_stair"), data["stair_read"]
-        usual = log_smooth(anchor) + tile_effect[stair_device_tile] + stair_session
+        usual = log_smooth(anchor) + stair_session - main_session[stair_cell]
         log_anchored = _partially_pooled(
             "log_stair_anchored", stair_read, usual, tau_stair, "stair"
         )
@@ -309,6 +329,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     n_cells, n_series = len(coords.cells), len(coords.series)
     decode_read = _seen(design.decode_series, n_series)
     prefill_read = _seen(design.prefill_series, n_series)
+    context_read = context_pinned(design).astype(float)
     cell_decode = _seen(series_cell[decode_read > 0], n_cells)
     cell_prefill = _seen(series_cell[prefill_read > 0], n_cells)
     readings = np.bincount(design.prompt_stair[design.prefill_prompt], minlength=len(coords.stairs))
@@ -318,9 +339,12 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     anchor = stair_anchor(design)
     return {
         "cell_read_decode": cell_decode,
+        "cell_read_context": _seen(series_cell[context_read > 0], n_cells),
         "cell_read_prefill": cell_prefill,
+        "cell_far": cell_far(design),
         "cell_read_curve": (tiles_read(design) >= CURVE_TILES).astype(float),
         "series_read_decode": decode_read,
+        "series_read_context": context_read,
         "series_other": other,
         "series_context": series_context(design),
         "stair_read": (readings >= STAIR_READINGS).astype(float),

@@ -297,7 +297,7 @@ def _sample(compiled: Compiled, design: Design, sampling: Sampling) -> xr.DataTr
 def _saved(model: pm.Model) -> dict[str, tuple[str, ...]]:
     """Return the variables a fit keeps, with their dims: all but the raw side of the groups."""
     names = [v.name for v in (*model.free_RVs, *model.deterministics)]
-    skipped = ("_raw", "log_rate", "log_stair_anchored", "log_main_session", "log_other_session")
+    skipped = ("_raw", "_here", "_main_session", "_other_session", "bend", "log_rate", "_anchored")
     dims = model.named_vars_to_dims
     return {n: tuple(dims.get(n, ())) for n in names if not n.endswith(skipped)}
 

@@ -100,14 +100,16 @@ class CellDraws:
         rng = np.random.default_rng([*self.seed, tile])
         z = rng.standard_normal((3, self.step_s.size)).astype(self.step_s.dtype)
         effect = self.tile_effect.get(tile, self.tau_tile * z[0])
-        ends = [self._log_smooth(at) for at in (float((tile - 1) * TILE + 1), float(tile * TILE))]
         middle = float(tile_middle(np.array(float(tile))))
-        level = self._log_smooth(middle) + effect + self.tau_stair * z[1]
+        first, last = float((tile - 1) * TILE + 1), float(tile * TILE)
+        smooth, *ends = (self._log_smooth(at, effect) for at in (middle, first, last))
+        level = smooth + self.tau_stair * z[1]
         return level, ends[1] - ends[0] + self.tau_rise * TILE / middle * z[2]
 
-    def _log_smooth(self, tokens: float) -> Floats:
+    def _log_smooth(self, tokens: float, effect: Floats) -> Floats:
+        token_s = self.token_s * np.exp(effect)
         compute = prefill_compute_time(
-            self.token_s, self.growth, self.quadratic, list(self.work_share.T), tokens
+            token_s, self.growth, self.quadratic, list(self.work_share.T), tokens
         )
         return np.asarray(np.log(floored(compute, self.floor_s)))
 
