@@ -46,6 +46,10 @@ COLUMNS: Final[dict[str, Column]] = {
     "precision": Column("text", "", "Number format of the weights."),
     "sensor_period_s": Column("positive", "s", "Time between two samples of the power sensor."),
     "n_power_samples": Column("count", "samples", "Power samples in the run's window."),
+    "rails": Column("text", "", "Power rails that were summed."),
+    "power_window": Column(
+        "text", "", "What the power reading averages over: run, subject or file."
+    ),
     "prefill_energy_j": Column("positive", "J", "Energy of the prefill phase."),
     "decode_energy_j": Column("positive", "J", "Energy of the decode phase."),
     "subject": Column("text", "", "Benchmark subject the request belongs to."),

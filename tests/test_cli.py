@@ -207,12 +207,14 @@ def test_many_requests_keep_rows_and_columns(tmp_path: Path, small_fit_folder: P
 def test_many_requests_as_parquet_and_to_the_screen(tmp_path: Path, small_fit_folder: Path) -> None:
     asked = tmp_path / "asked.parquet"
     table = pd.DataFrame({"llm": ["8B"] * 3, "input_tokens": [10, 20, 30], "output_tokens": 5})
+    table["at"] = 1744797610.25
     table.to_parquet(asked)
     answered = tmp_path / "answered.parquet"
     ok("predict", "--fit", small_fit_folder, "--requests", asked, "--output", answered)
     pd.testing.assert_frame_equal(pd.read_parquet(answered)[list(table)], table)
     screen = ok("predict", "--fit", small_fit_folder, "--requests", asked).stdout
-    assert screen.startswith("llm,input_tokens,output_tokens,prefill_s_median")
+    assert screen.startswith("llm,input_tokens,output_tokens,at,prefill_s_median")
+    assert screen.splitlines()[1].startswith("8B,10,5,1744797610.25,")
     assert len(screen.splitlines()) == 4
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from t2m_bayes.cli.output import log
+from t2m_bayes.cli.tables import csv_text, read_cells, write_cells
 from t2m_bayes.errors import DataError
 from t2m_bayes.prediction import METRICS, predict_bands
 from t2m_bayes.requests import find_device, make_requests
@@ -56,38 +56,26 @@ def answer(
     if output is not None and output.exists() and output.samefile(source):
         raise DataError(f"--output is the file of the requests, {source}: name another")
     bands, warnings = _bands(fit, table, source, prob, session, device, bytes_per_param)
+    bands = np.char.mod("%.6g", bands).astype(float)
     answered = table.assign(**{name: bands[:, i] for i, name in enumerate(ANSWERS)})
     if output is None:
-        sys.stdout.write(_csv(answered))
+        sys.stdout.write(csv_text(answered))
     else:
-        _write(answered, output)
+        write_cells(answered, output)
         log.info("%d requests answered in %s", len(table), output)
     for warning in warnings:
         log.warning("%s", warning)
 
 
 def _read(source: Path) -> pd.DataFrame:
-    """Return the table as it stands: the cells of a CSV stay the texts they are."""
-    content = source.read_bytes()
-    if content.startswith(b"PAR1"):
-        try:
-            table = pd.read_parquet(BytesIO(content))
-        except (ValueError, OSError) as error:
-            raise DataError(f"{source}: cannot be read as Parquet ({error})") from error
-    else:
-        try:
-            text = content.decode("utf-8-sig")
-            table = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
-        except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise DataError(f"{source}: cannot be read as CSV ({error})") from error
+    """Return the table as it stands, if it can be answered and was not yet."""
+    table = read_cells(source)
     if missing := [name for name in NEEDED if name not in table]:
         raise DataError(
             f"{source}: no column {', '.join(missing)}; found: {', '.join(map(str, table))}"
         )
     if taken := [name for name in ANSWERS if name in table]:
         raise DataError(f"{source}: has columns of answers already: {', '.join(taken)}")
-    if table.empty:
-        raise DataError(f"{source}: no data rows")
     return table.reset_index(drop=True)
 
 
@@ -194,18 +182,3 @@ class _Faults:
         """Raise what was noted, if anything."""
         if self.lines:
             raise DataError("\n  ".join([f"{self.source}: nothing was predicted.", *self.lines]))
-
-
-def _csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-
-
-def _write(table: pd.DataFrame, output: Path) -> None:
-    """Write a table under a temporary name, then rename it."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.part")
-    if output.suffix.lower() == ".parquet":
-        table.to_parquet(part, index=False)
-    else:
-        part.write_text(_csv(table), encoding="utf-8")
-    part.replace(output)

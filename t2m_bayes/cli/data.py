@@ -1,4 +1,4 @@
-"""``t2m data``: what the program makes of run files."""
+"""``t2m data``: what the program makes of run files, and run files from power logs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
+from t2m_bayes.cli import power_log
 from t2m_bayes.cli.options import JsonOption, UnitOption
 from t2m_bayes.cli.output import print_json
 
@@ -15,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 @app.callback()
 def data() -> None:
-    """Look at run files."""
+    """Look at run files and power logs."""
 
 
 EXAMPLES: Final = """\b
@@ -46,3 +47,6 @@ def check(
         print_json(as_dict(runs))
     else:
         typer.echo(report_text(runs))
+
+
+app.command("power-log", epilog=power_log.EXAMPLES)(power_log.power_log)
