@@ -14,6 +14,7 @@ import numpy as np
 
 from t2m_bayes.design import Coords
 from t2m_bayes.errors import FitError
+from t2m_bayes.schema import TIMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +74,11 @@ class Fit:
     def target_device(self) -> str:
         """Return the device that predictions are for unless one is named: the slow, scarce one."""
         return str(self.provenance["target_device"])
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return what the fit can predict, in the order in which it is reported."""
+        return TIMES
 
     @property
     def usable(self) -> bool:

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-METRICS: Final = ("prefill_s", "decode_s", "total_s")
-"""What is predicted, in the order in which it is reported."""
-
 LONGEST: Final = 50.0
 """Largest logarithm of a time or of a noise factor that is kept; exp(50) s is longer than the age
 of the universe."""
@@ -119,17 +116,17 @@ def predict(
     """
     chains, draws = fit.shape
     shape = (len(requests), chains * draws)
-    out: dict[str, Floats] = {m: np.empty(shape) for m in METRICS}
-    expected: dict[str, Floats] = {m: np.empty(shape) for m in METRICS}
+    out: dict[str, Floats] = {m: np.empty(shape) for m in fit.metrics}
+    expected: dict[str, Floats] = {m: np.empty(shape) for m in fit.metrics}
     warnings: list[str] = []
     rng = np.random.default_rng(seed)
-    for cell, rows in _cells(fit, requests, session, seed, warnings):
+    for cell, rows in group_by_cell(fit, requests, session, seed, warnings):
         for start in range(0, rows.size, BLOCK):
             block = rows[start : start + BLOCK]
             tokens = requests.input_tokens[block], requests.output_tokens[block]
-            noise = _noise(cell, rng, (block.size, chains * draws))
+            noise = draw_noise(cell, rng, (block.size, chains * draws))
             for values, z in ((expected, None), (out, noise)):
-                for metric, value in zip(METRICS, _times(cell, *tokens, z), strict=True):
+                for metric, value in metric_draws(cell, *tokens, z).items():
                     values[metric][block] = value
 
     def labelled(values: dict[str, Floats]) -> dict[str, Floats]:
@@ -163,7 +160,7 @@ def predict_bands(
     Returns:
         Metric to median, lower and upper bound in seconds, shape (request, 3); and warnings.
     """
-    out: dict[str, Floats] = {m: np.empty((len(requests), 3)) for m in METRICS}
+    out: dict[str, Floats] = {m: np.empty((len(requests), 3)) for m in fit.metrics}
     warnings: list[str] = []
     rng = np.random.default_rng(seed)
     samples = fit.shape[0] * fit.shape[1]
@@ -171,13 +168,13 @@ def predict_bands(
 
     def one(job: tuple[CellDraws, NDArray[np.intp], tuple[Floats, Floats]]) -> None:
         cell, block, z = job
-        values = _times(cell, requests.input_tokens[block], requests.output_tokens[block], z)
-        for metric, value in zip(METRICS, values, strict=True):
+        tokens = requests.input_tokens[block], requests.output_tokens[block]
+        for metric, value in metric_draws(cell, *tokens, z).items():
             out[metric][block] = _quantiles(value, levels)
 
     with ThreadPoolExecutor(threads) as pool:
-        for cell, rows in _cells(fit, requests, session, seed, warnings):
-            z = _noise(cell, rng, (1, samples))
+        for cell, rows in group_by_cell(fit, requests, session, seed, warnings):
+            z = draw_noise(cell, rng, (1, samples))
             single = cell.single()
             z32 = (z[0].astype(np.float32), z[1].astype(np.float32))
             blocks = [rows[i : i + BLOCK] for i in range(0, rows.size, BLOCK)]
@@ -185,10 +182,21 @@ def predict_bands(
     return out, tuple(warnings)
 
 
-def _cells(
+def group_by_cell(
     fit: Fit, requests: Requests, session: str, seed: int, warnings: list[str]
 ) -> list[tuple[CellDraws, NDArray[np.intp]]]:
-    """Group the requests by what they share, and warn of what limits their trust."""
+    """Group requests by what they share.
+
+    Args:
+        fit: The fit.
+        requests: The requests.
+        session: ``new`` or ``same``: see :func:`predict`.
+        seed: Seed of what is drawn from populations.
+        warnings: What limits the trust in them is added here.
+
+    Returns:
+        The draws of each group, and its members' positions among the requests.
+    """
     groups: dict[tuple[Any, ...], list[int]] = {}
     for i, key in enumerate(requests.keys()):
         groups.setdefault(key, []).append(i)
@@ -215,10 +223,19 @@ def _cells(
     return cells
 
 
-def _noise(
+def draw_noise(
     cell: CellDraws, rng: np.random.Generator, shape: tuple[int, int]
 ) -> tuple[Floats, Floats]:
-    """Draw standard Student-t noise for prefill and decode: a normal over a root mean square."""
+    """Draw standard Student-t noise for prefill and decode: a normal over a root mean square.
+
+    Args:
+        cell: What the requests share.
+        rng: Where the draws come from.
+        shape: Requests, or 1 for noise that all share, and samples.
+
+    Returns:
+        Noise of prefill and of decode, each of that shape.
+    """
 
     def student(tail: Floats) -> Floats:
         chi_square = 2 * rng.standard_gamma(tail / 2, shape)
@@ -227,10 +244,20 @@ def _noise(
     return student(cell.tail_prefill), student(cell.tail_decode)
 
 
-def _times(
+def metric_draws(
     cell: CellDraws, input_tokens: Floats, output_tokens: Floats, z: tuple[Floats, Floats] | None
-) -> tuple[Floats, Floats, Floats]:
-    """Return prefill, decode and total, in seconds. shape: (request, sample)."""
+) -> dict[str, Floats]:
+    """Return draws of every metric of requests that share an LLM, a device and a session.
+
+    Args:
+        cell: What they share.
+        input_tokens: Prompt lengths. shape: (request,)
+        output_tokens: Generated tokens. shape: (request,)
+        z: Noise, as :func:`draw_noise` returns it; ``None`` for expected values.
+
+    Returns:
+        Metric to draws. shape: (request, sample)
+    """
     dtype = cell.step_s.dtype
     inputs = input_tokens[:, None].astype(dtype)
     outputs = output_tokens[:, None].astype(dtype)
@@ -249,7 +276,7 @@ def _times(
         decode = decode * np.exp(np.minimum(scale * z[1], LONGEST))
     # A heavy tail on the log scale can pass what a float holds; no time is that long.
     prefill = np.exp(np.minimum(log_prefill, LONGEST))
-    return prefill, decode, prefill + decode
+    return {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
 
 
 def _quantiles(values: Floats, levels: tuple[float, ...]) -> Floats:

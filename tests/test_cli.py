@@ -17,9 +17,9 @@ from typer.testing import CliRunner, Result
 from t2m_bayes import cli, fits
 from t2m_bayes.cli.output import duration
 from t2m_bayes.fits import Fit
-from t2m_bayes.prediction import METRICS, predict, predict_bands
+from t2m_bayes.prediction import predict, predict_bands
 from t2m_bayes.requests import make_requests
-from t2m_bayes.schema import Runs
+from t2m_bayes.schema import TIMES, Runs
 
 ASK = ("--model", "8B", "--input-tokens", "100", "--output-tokens", "50")
 
@@ -95,7 +95,7 @@ def test_predict_json(small_fit: Fit, small_fit_folder: Path) -> None:
     saved = fits.load(small_fit_folder)
     expected = predict(saved, make_requests(saved, "8B", 100, 50))
     assert answer["warnings"] == list(expected.warnings)
-    for metric in METRICS:
+    for metric in TIMES:
         values = answer["metrics"][metric]
         assert list(values) == ["median", "mean", "lower", "upper"]
         assert values["lower"] < values["median"] < values["upper"]
@@ -188,10 +188,10 @@ def test_many_requests_keep_rows_and_columns(tmp_path: Path, small_fit_folder: P
     ok("predict", "--fit", small_fit_folder, "--requests", asked, "--output", answered)
     before, after = (pd.read_csv(p, dtype=str, keep_default_na=False) for p in (asked, answered))
     pd.testing.assert_frame_equal(after[before.columns], before)
-    columns = [f"{m}_{part}" for m in METRICS for part in ("median", "lower", "upper")]
+    columns = [f"{m}_{part}" for m in TIMES for part in ("median", "lower", "upper")]
     assert list(after.columns) == [*before.columns, *columns]
     values = after[columns].astype(float)
-    for metric in METRICS:
+    for metric in TIMES:
         low, mid, high = (values[f"{metric}_{part}"] for part in ("lower", "median", "upper"))
         assert (low <= mid).all()
         assert (mid <= high).all()
@@ -368,7 +368,7 @@ def test_evaluate(small_runs: Runs, small_fit_folder: Path, tmp_path: Path) -> N
     path = write_csv(tmp_path / "again.csv", small_runs.frame)
     words = ("evaluate", "--fit", small_fit_folder, "--runs", path, "--json")
     answer = json.loads(ok(*words).stdout)
-    assert len(answer["scores"]) == 2 * 2 * len(METRICS)
+    assert len(answer["scores"]) == 2 * 2 * len(TIMES)
     for row in answer["scores"]:
         assert row["n"] > 20
         assert row["coverage_50"] <= row["coverage_90"]

@@ -15,9 +15,9 @@ from t2m_bayes.design import make_design, tile_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.inference import Compiled, Sampling
-from t2m_bayes.prediction import METRICS, predict, predict_bands
+from t2m_bayes.prediction import predict, predict_bands
 from t2m_bayes.requests import make_requests
-from t2m_bayes.schema import Runs
+from t2m_bayes.schema import TIMES, Runs
 
 PROMPTS = np.array([40, 100, 128, 129, 200, 257, 700])
 OUTPUTS = np.array([1, 2, 50, 300, 1000, 60, 7])
@@ -154,7 +154,7 @@ def test_prediction_is_labelled_and_reproducible(small_fit: Fit) -> None:
     first, again = (predict(small_fit, requests, seed=5) for _ in range(2))
     dataset = first.to_xarray()
     assert dataset["total_s"].dims == ("chain", "draw", "request")
-    for metric in METRICS:
+    for metric in TIMES:
         np.testing.assert_array_equal(first.draws[metric], again.draws[metric])
     np.testing.assert_allclose(
         first.draws["total_s"], first.draws["prefill_s"] + first.draws["decode_s"]
@@ -166,7 +166,7 @@ def test_bands_of_many_requests_are_those_of_the_draws(small_fit: Fit) -> None:
     requests = make_requests(small_fit, "8B", np.repeat(PROMPTS, 3), np.repeat(OUTPUTS, 3))
     bands, _ = predict_bands(small_fit, requests, prob=0.8)
     prediction = predict(small_fit, requests)
-    for metric in METRICS:
+    for metric in TIMES:
         spread = np.ptp(prediction.interval(0.98)[metric], axis=1)
         assert np.all(np.abs(bands[metric][:, 0] - prediction.median()[metric]) <= 0.1 * spread)
         exact = prediction.interval(0.8)[metric]

@@ -12,7 +12,7 @@ import pandas as pd
 from t2m_bayes.cli.output import log
 from t2m_bayes.cli.tables import csv_text, read_cells, write_cells
 from t2m_bayes.errors import DataError
-from t2m_bayes.prediction import METRICS, predict_bands
+from t2m_bayes.prediction import predict_bands
 from t2m_bayes.requests import find_device, make_requests
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from t2m_bayes.fits import Fit
 
 NEEDED: Final = ("llm", "input_tokens", "output_tokens")
-ANSWERS: Final = tuple(f"{m}_{part}" for m in METRICS for part in ("median", "lower", "upper"))
+PARTS: Final = ("median", "lower", "upper")
 ROWS_SHOWN: Final = 8
 """Row numbers listed of each fault."""
 
@@ -52,12 +52,13 @@ def answer(
     Raises:
         DataError: A row cannot be answered. Nothing is written then.
     """
-    table = _read(source)
+    answers = [f"{metric}_{part}" for metric in fit.metrics for part in PARTS]
+    table = _read(source, answers)
     if output is not None and output.exists() and output.samefile(source):
         raise DataError(f"--output is the file of the requests, {source}: name another")
     bands, warnings = _bands(fit, table, source, prob, session, device, bytes_per_param)
     bands = np.char.mod("%.6g", bands).astype(float)
-    answered = table.assign(**{name: bands[:, i] for i, name in enumerate(ANSWERS)})
+    answered = table.assign(**{name: bands[:, i] for i, name in enumerate(answers)})
     if output is None:
         sys.stdout.write(csv_text(answered))
     else:
@@ -67,14 +68,14 @@ def answer(
         log.warning("%s", warning)
 
 
-def _read(source: Path) -> pd.DataFrame:
+def _read(source: Path, answers: list[str]) -> pd.DataFrame:
     """Return the table as it stands, if it can be answered and was not yet."""
     table = read_cells(source)
     if missing := [name for name in NEEDED if name not in table]:
         raise DataError(
             f"{source}: no column {', '.join(missing)}; found: {', '.join(map(str, table))}"
         )
-    if taken := [name for name in ANSWERS if name in table]:
+    if taken := [name for name in answers if name in table]:
         raise DataError(f"{source}: has columns of answers already: {', '.join(taken)}")
     return table.reset_index(drop=True)
 
@@ -117,7 +118,7 @@ def _bands(
     faults.add("session", what, ~known, sessions)
     faults.stop()
 
-    asked = np.empty((len(table), len(ANSWERS)))
+    asked = np.empty((len(table), len(PARTS) * len(fit.metrics)))
     warnings: dict[str, None] = {}
     new = sessions.eq("new").to_numpy()
     kinds: tuple[tuple[Literal["new", "same"], NDArray[np.bool_]], ...] = (
@@ -138,7 +139,7 @@ def _bands(
             bytes_per_param=bytes_per_param,
         )
         found, said = predict_bands(fit, requests, prob=prob, session=kind)
-        asked[rows] = np.concatenate([found[metric] for metric in METRICS], axis=1)
+        asked[rows] = np.concatenate([found[metric] for metric in fit.metrics], axis=1)
         warnings.update(dict.fromkeys(said))
     return asked, list(warnings)
 

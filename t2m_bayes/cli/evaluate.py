@@ -110,7 +110,7 @@ def score_runs(
     Returns:
         A row for each LLM, device and metric that was measured; and warnings.
     """
-    from t2m_bayes.prediction import METRICS, predict
+    from t2m_bayes.prediction import predict
     from t2m_bayes.requests import make_requests
     from t2m_bayes.scoring import score
 
@@ -130,7 +130,7 @@ def score_runs(
         )
         predicted = predict(fit, requests, session="same" if session == "same" else "new")
         warnings.update(dict.fromkeys(predicted.warnings))
-        for metric in METRICS:
+        for metric in fit.metrics:
             if metric not in rows:
                 continue
             observed = rows[metric].to_numpy(float)
