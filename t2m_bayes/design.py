@@ -13,6 +13,7 @@ import numpy as np
 
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import context_tokens, padded
+from t2m_bayes.power_design import PowerReadings, make_power_readings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,6 +94,7 @@ class Design:
         decode_output: Generated tokens. shape: (decode,)
         decode_s: Decode time, in seconds. shape: (decode,)
         resolution_s: Grid on which each series' prefill and decode times lie. shape: (series, 2)
+        power: The power readings; ``None`` where no run has any.
     """
 
     coords: Coords
@@ -110,6 +112,7 @@ class Design:
     decode_output: Floats
     decode_s: Floats
     resolution_s: Floats
+    power: PowerReadings | None
 
     def subset(self, rows: NDArray[np.bool_]) -> Design:
         """Return the same coordinates with only some rows' readings.
@@ -125,10 +128,10 @@ class Design:
             for name, value in vars(self).items()
             if name.startswith(("prefill_", "decode_"))
         }
-        return replace(self, **parts)
+        return replace(self, power=self.power and self.power.subset(rows), **parts)
 
 
-def make_design(frame: pd.DataFrame) -> Design:
+def make_design(frame: pd.DataFrame, *, rail_offset: bool = False) -> Design:
     """Index a run table.
 
     Rows whose prompt length is unknown keep their decode reading: its dependence on the prompt is
@@ -136,12 +139,14 @@ def make_design(frame: pd.DataFrame) -> Design:
 
     Args:
         frame: A validated run table (``schema.Runs.frame``).
+        rail_offset: Pool power of different rails, with an offset for each.
 
     Returns:
         The design.
 
     Raises:
-        DataError: No row has a prefill or a decode time that can be used.
+        DataError: No row has a prefill or a decode time that can be used, or power was read on
+            different rails and ``rail_offset`` is off.
     """
     column = {name: frame[name].to_numpy() for name in ("device", "llm", "session")}
     llms, llm = _factor(column["llm"])
@@ -206,6 +211,7 @@ def make_design(frame: pd.DataFrame) -> Design:
         decode_output=outputs[d_rows],
         decode_s=decode[d_rows],
         resolution_s=resolution,
+        power=make_power_readings(frame, series, rail_offset=rail_offset),
     )
 
 

@@ -17,6 +17,9 @@ PADS: Final = (128, 256)
 REFERENCE_PROMPT: Final = 512
 """Prompt length at which the time of a prompt token is stated, in tokens."""
 
+REFERENCE_OUTPUT: Final = 512
+"""Output length at which decode power is stated, in tokens."""
+
 
 def padded(tokens: Any, width: int) -> Any:
     """Return the token count rounded up to a whole number of blocks.
@@ -81,3 +84,15 @@ def floored(compute_s: Any, floor_s: Any) -> Any:
     prefill from below, and the two overlap rather than add.
     """
     return compute_s * (1 + (floor_s / compute_s) ** KNEE) ** (1 / KNEE)
+
+
+def decode_power(busy_w: Any, growth: Any, output_tokens: Any) -> Any:
+    """Return the power of decode, in watts.
+
+    Args:
+        busy_w: That power at :data:`REFERENCE_OUTPUT` generated tokens.
+        growth: Exponent by which it changes with the length of the output: a chip that warms up
+            draws somewhat more.
+        output_tokens: Generated tokens.
+    """
+    return busy_w * (output_tokens / REFERENCE_OUTPUT) ** growth

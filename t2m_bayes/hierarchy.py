@@ -1,4 +1,4 @@
-"""The latency model: one PyMC graph for any number of LLMs, devices and sessions."""
+"""The joint model: one PyMC graph for any number of LLMs, devices, sessions and sensors."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from t2m_bayes.design import (
     tiles_read,
 )
 from t2m_bayes.formulas import REFERENCE_PROMPT, decode_time, floored, prefill_compute_time
+from t2m_bayes.power_data import power_data
+from t2m_bayes.power_model import add_power
 from t2m_bayes.priors import (
     KV_SHARE,
     REFERENCE_GB,
@@ -48,10 +50,10 @@ RUNNING: Final = 5
 """Readings in the running median from which sampling starts."""
 
 
-def latency_model(
+def joint_model(
     design: Design, rates: Sequence[DeviceRates], priors: Mapping[str, Prior]
 ) -> pm.Model:
-    r"""Build the model of prefill and decode time.
+    r"""Build the model of prefill and decode time, and of power where any was read.
 
     For LLM :math:`l` of size :math:`p` (billions of parameters) and :math:`B` (GB of weights) on
     device :math:`d`, cell :math:`c = (l, d)`, series :math:`s = (c, \text{session})`:
@@ -106,7 +108,7 @@ def latency_model(
             "device_tile": list(range(len(coords.device_tiles))),
         }
     with pm.Model(coords=dims) as model:
-        data = {name: pm.Data(name, value) for name, value in model_data(design).items()}
+        data = {name: pm.Data(name, value) for name, value in _latency_data(design).items()}
 
         def prior(name: str, **kwargs: Any) -> Any:
             p = priors[name]
@@ -189,6 +191,8 @@ def latency_model(
                 "decode", nu=tail, mu=pt.log(mean), sigma=scale, observed=data["log_decode"]
             )
 
+        if design.power is not None:
+            add_power(coords, design.power, rates, prior, _partially_pooled)
         if not coords.stairs:
             return model
         # Prefill of a cell, before the stairs.
@@ -324,6 +328,14 @@ def latency_model(
 
 def model_data(design: Design) -> dict[str, NDArray[Any]]:
     """Return the values of the model's ``pm.Data`` for a design with the same coordinates."""
+    data = _latency_data(design)
+    if design.power is not None:
+        series_cell = np.array([c for c, _ in design.coords.series])
+        data |= power_data(design.power, series_cell, len(design.coords.cells))
+    return data
+
+
+def _latency_data(design: Design) -> dict[str, NDArray[Any]]:
     coords = design.coords
     series_cell = np.array([c for c, _ in coords.series])
     n_cells, n_series = len(coords.cells), len(coords.series)

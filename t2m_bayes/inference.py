@@ -18,7 +18,7 @@ import pymc as pm
 from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
 from t2m_bayes.fits import Fit, Reads
-from t2m_bayes.hierarchy import latency_model, model_data, starting_point
+from t2m_bayes.hierarchy import joint_model, model_data, starting_point
 from t2m_bayes.priors import Prior, device_rates, device_role, load_priors
 from t2m_bayes.schema import data_hash
 
@@ -160,7 +160,11 @@ class Compiled:
 
 
 def compile_model(
-    runs: Runs, *, priors: dict[str, Prior] | None = None, sampler: str = "nutpie"
+    runs: Runs,
+    *,
+    priors: dict[str, Prior] | None = None,
+    sampler: str = "nutpie",
+    rail_offset: bool = False,
 ) -> Compiled:
     """Index a run table, build its model and compile it.
 
@@ -168,18 +172,20 @@ def compile_model(
         runs: The run table.
         priors: The priors by name; the shipped ones by default.
         sampler: ``nutpie`` or ``pymc``.
+        rail_offset: Pool power of different rails, with an offset for each.
 
     Returns:
         The compiled model.
 
     Raises:
-        DataError: Nothing in the table can be fitted.
+        DataError: Nothing in the table can be fitted, or power was read on different rails and
+            ``rail_offset`` is off.
     """
     priors = priors or load_priors()
     frame = runs.frame.reset_index(drop=True)
-    design = make_design(frame)
+    design = make_design(frame, rail_offset=rail_offset)
     rates = [device_rates(d, catalog()) for d in design.coords.devices]
-    model = latency_model(design, rates, priors)
+    model = joint_model(design, rates, priors)
     compiled = None
     if sampler == "nutpie":
         start = starting_point(design)
@@ -189,20 +195,23 @@ def compile_model(
     return Compiled(frame, design, model, priors, compiled, sources)
 
 
-def fit(runs: Runs, sampling: Sampling = Sampling()) -> Fit:
-    """Fit the latency model to a run table.
+def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = False) -> Fit:
+    """Fit the model of time, and of power where any was read, to a run table.
 
     Args:
         runs: The run table, as :func:`t2m_bayes.load` returns it.
         sampling: How to sample.
+        rail_offset: Pool power of different rails, with an offset for each.
 
     Returns:
         The fit. A bad one is returned as well, marked: see ``Fit.usable``.
 
     Raises:
-        DataError: Nothing in the table can be fitted.
+        DataError: Nothing in the table can be fitted, or power was read on different rails and
+            ``rail_offset`` is off.
     """
-    return compile_model(runs, sampler=sampling.sampler).fit(sampling=sampling)
+    compiled = compile_model(runs, sampler=sampling.sampler, rail_offset=rail_offset)
+    return compiled.fit(sampling=sampling)
 
 
 def diagnose(posterior: xr.DataTree, model: pm.Model) -> dict[str, Any]:

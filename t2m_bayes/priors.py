@@ -36,6 +36,13 @@ TYPICAL: Final = {"server": (1000.0, 150.0), "tegra": (120.0, 25.0)}
 """Memory bandwidth in GB/s and dense FP16 TFLOP/s of a device without a card, by its role: the
 middle of what A40 to H100 and Orin Nano to AGX Orin offer."""
 
+TYPICAL_POWER: Final = {"server": (60.0, 250.0), "tegra": (7.0, 30.0)}
+"""Idle power and power while running an LLM, in watts, by role: the middle of boards rated at 250
+to 400 W and of modules rated at 15 to 60 W."""
+
+POWER_SPREAD: Final = 0.7
+"""Standard deviation of the log of both between devices of a role and between sums of rails."""
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -105,11 +112,15 @@ class DeviceRates:
         stream_s: Time to stream the reference weights once, in seconds.
         token_s: Time to push one token through the reference LLM, in seconds.
         spread: Name of the prior that says how far the device may lie from this.
+        idle_w: Idle power, in watts.
+        busy_w: Power while running an LLM, in watts.
     """
 
     stream_s: float
     token_s: float
     spread: str
+    idle_w: float
+    busy_w: float
 
 
 def device_rates(device: str, cards: Catalog) -> DeviceRates:
@@ -128,10 +139,13 @@ def device_rates(device: str, cards: Catalog) -> DeviceRates:
             TYPICAL[device_role(device, cards)],
             "device_spread_without_card",
         )
+    idle_w, busy_w = TYPICAL_POWER[device_role(device, cards)]
     return DeviceRates(
         stream_s=REFERENCE_GB / bandwidth,
         token_s=2 * REFERENCE_PARAMS_B * 1e9 / (tflops * 1e12),
         spread=spread,
+        idle_w=idle_w,
+        busy_w=busy_w,
     )
 
 

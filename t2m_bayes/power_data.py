@@ -1,0 +1,151 @@
+"""From power readings to the arrays of the power model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from t2m_bayes.power_design import DECODE, PREFILL
+from t2m_bayes.sensor import IDLE_SAMPLES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from t2m_bayes.power_design import PowerReadings
+
+    Floats = NDArray[np.floating[Any]]
+    Ints = NDArray[np.integer[Any]]
+
+AROUND: Final = (-1, 0, 1)
+"""Whole samples of a phase, about the number its time has room for."""
+
+NEVER_S: Final = 1e-6
+"""Length given to a phase that a run does not have, in seconds; its share is zero."""
+
+
+def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[str, NDArray[Any]]:
+    """Return the values of the power model's ``pm.Data``.
+
+    Args:
+        readings: The readings.
+        series_cell: Cell of each series. shape: (series,)
+        cells: Number of cells.
+    """
+    busy = (readings.busy(series_cell.size) > 0).astype(float)
+    cell = np.zeros((cells, 2))
+    np.maximum.at(cell, series_cell, busy)
+    idle = (readings.idle(series_cell.size) > 0).astype(float)
+    counts = np.bincount(readings.series, minlength=series_cell.size)
+    return {
+        "cell_read_power": cell,
+        "series_read_power": busy,
+        "series_read_idle": idle,
+        "series_read_sensor": (counts > 0).astype(float),
+        **_window_data(readings, series_cell),
+        **_lagged_data(readings),
+        **_mean_data(readings.take(readings.kind("mean"))),
+    }
+
+
+def known_prefill(readings: PowerReadings, series_cell: Ints) -> Floats:
+    """Return each run's prefill time; where unrecorded, on the line between its cell's others.
+
+    It only says which samples of a window show prefill. Without any neighbour the whole window
+    counts as decode. shape: (entry,)
+
+    Args:
+        readings: The readings.
+        series_cell: Cell of each series. shape: (series,)
+    """
+    out = readings.prefill_s.copy()
+    cells = series_cell[readings.series]
+    for cell in np.unique(cells):
+        known = (cells == cell) & np.isfinite(out) & np.isfinite(readings.input_tokens)
+        lacks = (cells == cell) & ~np.isfinite(out)
+        if known.any() and lacks.any():
+            prompts, where = np.unique(readings.input_tokens[known], return_inverse=True)
+            times = [np.median(readings.prefill_s[known][where == i]) for i in range(prompts.size)]
+            out[lacks] = np.interp(readings.input_tokens[lacks], prompts, times)
+    return np.nan_to_num(out)
+
+
+def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray[Any]]:
+    """List the ways in which whole samples can fill each window. shape: (reading, way).
+
+    A way is a number of samples of prefill, of decode and of idle time, and the range of the
+    window's offset in which the first two come out so.
+    """
+    slow = readings.kind("window")
+    prefill_s = known_prefill(readings, series_cell)[slow]
+    read = readings.take(slow)
+    period = np.array([s.period_s for s in read.sensors])[read.sensor]
+    prefill, busy = prefill_s / period, (prefill_s + read.decode_s) / period
+    counted = (read.samples > 0)[:, None]
+    decodes = (read.decode_s > 0)[:, None]
+    spread = np.array(np.meshgrid(AROUND, AROUND, range(IDLE_SAMPLES), indexing="ij"))
+    d_whole, d_split, idle = spread.reshape(3, 1, -1)
+    whole = np.floor(busy)[:, None] + d_whole
+    split = np.where(decodes, np.floor(prefill)[:, None] + d_split, whole)
+    # The offset that makes prefill's samples so many, and the run's.
+    of_run, of_prefill = whole - busy[:, None], split - prefill[:, None]
+    low = np.where(decodes, np.maximum(of_run, of_prefill), of_run)
+    high = np.where(decodes, np.minimum(of_run, of_prefill), of_run) + 1
+    # A known count leaves one number of idle samples for each number of busy ones.
+    idle = np.where(counted, read.samples[:, None] - whole, idle)
+    once = ~(counted & (spread.reshape(3, 1, -1)[2] > 0)) & (decodes | (d_split == 0))
+    possible = once & (split >= 0) & (split <= whole) & (idle >= 0) & (idle < IDLE_SAMPLES)
+    possible &= (high > low) & (idle + whole > 0)
+    ways = max(int(possible.sum(axis=1).max(initial=1)), 1)
+    order = np.argsort(~possible, axis=1, kind="stable")[:, :ways]
+
+    def first(values: Floats, otherwise: float) -> Floats:
+        filled = np.where(possible, values, otherwise)
+        return np.asarray(np.take_along_axis(filled, order, axis=1))
+
+    return {
+        "window_series": read.series,
+        "window_sensor": read.sensor,
+        "window_w": read.power_w,
+        "window_output": np.maximum(read.output_tokens, 2.0),
+        "window_counted": counted[:, 0].astype(float),
+        "window_possible": first(np.ones_like(whole), 0.0),
+        "window_low": first(low, 0.0),
+        "window_high": first(high, 0.0),
+        "window_prefill": first(split, 0.0),
+        "window_decode": first(whole - split, 0.0),
+        "window_idle": first(idle, 1.0).astype(np.int64),
+    }
+
+
+def _lagged_data(readings: PowerReadings) -> dict[str, NDArray[Any]]:
+    """Return the readings of single phases. shape: (reading,)."""
+    read = readings.take(readings.kind("phase"))
+    return {
+        "phase_series": read.series,
+        "phase_sensor": read.sensor,
+        "phase_part": (read.part == DECODE).astype(float),
+        "log_phase": np.log(read.power_w),
+        "phase_output": np.maximum(read.output_tokens, 2.0),
+        "phase_prefill_s": np.maximum(np.nan_to_num(read.prefill_s), NEVER_S),
+        "phase_decode_s": np.maximum(read.decode_s, NEVER_S),
+    }
+
+
+def _mean_data(read: PowerReadings) -> dict[str, NDArray[Any]]:
+    """Join the runs of each mean: the share of prefill in their time. shape: (reading,)."""
+    _, first, where = np.unique(read.reading, return_index=True, return_inverse=True)
+
+    def mean(values: Floats) -> Floats:
+        runs = np.maximum(np.bincount(where, minlength=first.size), 1)
+        return np.asarray(np.bincount(where, values, minlength=first.size) / runs)
+
+    prefill = mean(np.where(read.part == DECODE, 0.0, np.nan_to_num(read.prefill_s)))
+    decode = mean(np.where(read.part == PREFILL, 0.0, read.decode_s))
+    return {
+        "mean_series": read.series[first],
+        "mean_sensor": read.sensor[first],
+        "log_mean": np.log(read.power_w[first]),
+        "mean_output": np.exp(mean(np.log(np.maximum(read.output_tokens, 2.0)))),
+        "mean_prefill_share": prefill / (prefill + decode),
+    }

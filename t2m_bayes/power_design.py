@@ -1,0 +1,314 @@
+"""From a run table to power readings: which sensor, which window, which runs were in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from t2m_bayes.cards import catalog
+from t2m_bayes.errors import DataError
+from t2m_bayes.sensor import Sensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating[Any]]
+    Ints = NDArray[np.integer[Any]]
+
+LONG_S: Final = 20.0
+"""Decode time from which a run's mean power hardly depends on the window's ends, in seconds."""
+
+SAME_RAILS: Final = 1.2
+"""Factor within which the long readings of one LLM on one device lie if the rails are the same."""
+
+REPEATED: Final = 3
+"""Rows of one subject or file that share a reading, from which it counts as their common mean."""
+
+UNSTATED: Final = "unstated rails"
+
+WHOLE_RUN, PREFILL, DECODE = 2, 0, 1
+"""What a reading is of."""
+
+NUMBERS: Final = (
+    *("input_tokens", "output_tokens", "prefill_s", "decode_s", "total_s", "energy_j", "power_w"),
+    *("prefill_energy_j", "decode_energy_j", "n_power_samples", "sensor_period_s"),
+)
+
+
+@dataclass(frozen=True)
+class PowerReadings:
+    """Every run behind a power reading; runs with the same reading were read once, together.
+
+    Attributes:
+        sensors: The sensors.
+        offsets: Rails whose level is stated against the usual ones', by an explicit offset.
+        row: Row of the run table. shape: (entry,)
+        series: Series of the run. shape: (entry,)
+        sensor: Sensor of the reading. shape: (entry,)
+        reading: Number of the entry's reading; equal for runs read together. shape: (entry,)
+        power_w: The reading, in watts. shape: (entry,)
+        samples: Samples in its window, 0 where unknown. shape: (entry,)
+        part: :data:`PREFILL`, :data:`DECODE` or :data:`WHOLE_RUN`. shape: (entry,)
+        input_tokens: Prompt length, NaN where unknown. shape: (entry,)
+        output_tokens: Generated tokens. shape: (entry,)
+        prefill_s: Prefill time, NaN where unknown. shape: (entry,)
+        decode_s: Decode time. shape: (entry,)
+    """
+
+    sensors: tuple[Sensor, ...]
+    offsets: tuple[str, ...]
+    row: Ints
+    series: Ints
+    sensor: Ints
+    reading: Ints
+    power_w: Floats
+    samples: Floats
+    part: Ints
+    input_tokens: Floats
+    output_tokens: Floats
+    prefill_s: Floats
+    decode_s: Floats
+
+    def subset(self, rows: NDArray[np.bool_]) -> PowerReadings:
+        """Return the readings of some rows of the run table.
+
+        Args:
+            rows: Which rows to keep. shape: (row,)
+        """
+        return self.take(rows[self.row])
+
+    def take(self, keep: NDArray[np.bool_]) -> PowerReadings:
+        """Return some of the entries.
+
+        Args:
+            keep: Which. shape: (entry,)
+        """
+        arrays = {
+            f.name: value[keep]
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), np.ndarray)
+        }
+        return replace(self, **arrays)
+
+    def kind(self, *kinds: str) -> NDArray[np.bool_]:
+        """Return which entries were read by sensors of these kinds. shape: (entry,)."""
+        return np.array([s.kind in kinds for s in self.sensors], dtype=bool)[self.sensor]
+
+    def busy(self, series: int) -> Ints:
+        """Return how many readings show each phase of each series busy.
+
+        A slow sensor sees a phase only where its time has room for a whole sample.
+
+        Args:
+            series: Number of series.
+
+        Returns:
+            Counts. shape: (series, 2)
+        """
+        period = np.array([s.period_s for s in self.sensors])[self.sensor]
+        out = np.zeros((series, 2), dtype=int)
+        for phase, seconds in enumerate((np.nan_to_num(self.prefill_s), self.decode_s)):
+            seen = (self.part != 1 - phase) & (seconds > 0) & (seconds >= period)
+            if phase == PREFILL:
+                # A mean over whole runs is decode's but for a per cent.
+                seen &= ~self.kind("mean") | (self.decode_s == 0)
+            np.add.at(out[:, phase], self.series[seen], 1)
+        return out
+
+    def idle(self, series: int) -> Ints:
+        """Return how many readings hold idle samples of each series. shape: (series,).
+
+        Args:
+            series: Number of series.
+        """
+        return np.bincount(self.series[self.kind("window")], minlength=series)
+
+
+def make_power_readings(
+    frame: pd.DataFrame, series: Ints, *, rail_offset: bool = False
+) -> PowerReadings | None:
+    """Find the power readings of a run table.
+
+    A reading is, of what a row has: its energy by phase; its energy over the samples of its
+    window; its mean power; its energy over its time. A mean that a column ``power_window`` calls
+    the subject's or the file's, or that repeats over one, is one reading of all its runs.
+
+    Args:
+        frame: A validated run table, with rows numbered from 0.
+        series: Series of each row. shape: (row,)
+        rail_offset: Pool readings of different rails, with an offset of its own for each.
+
+    Returns:
+        The readings; ``None`` where no run has any.
+
+    Raises:
+        DataError: Readings of one device are of different rails and ``rail_offset`` is off.
+    """
+    table = _timed(frame)
+    entries = _entries(frame, table)
+    if entries.empty:
+        return None
+    of_row = entries["row"].to_numpy()
+    machine = np.array([str(d).partition("+")[0] for d in frame["device"]])[of_row]
+    rails = np.array(_rails(frame, rail_offset))[of_row]
+    period = np.where(entries["kind"] == "window", table["sensor_period_s"].to_numpy()[of_row], 0.0)
+    described = list(zip(machine, rails, entries["kind"], period.tolist(), strict=True))
+    sensors = {key: Sensor(*map(str, key[:2]), *key[2:]) for key in dict.fromkeys(described)}
+    number = {key: i for i, key in enumerate(sensors)}
+    readings = PowerReadings(
+        sensors=tuple(sensors.values()),
+        offsets=(),
+        row=of_row,
+        series=series[of_row].astype(np.int32),
+        sensor=np.array([number[key] for key in described], dtype=np.int32),
+        reading=entries.groupby("key", sort=False).ngroup().to_numpy(np.int32),
+        power_w=entries["power_w"].to_numpy(float),
+        samples=np.nan_to_num(table["n_power_samples"].to_numpy(float)[of_row]),
+        part=entries["part"].to_numpy(np.int32),
+        input_tokens=table["input_tokens"].to_numpy(float)[of_row],
+        output_tokens=table["output_tokens"].to_numpy(float)[of_row],
+        prefill_s=table["prefill_s"].to_numpy(float)[of_row],
+        decode_s=table["decode_s"].to_numpy(float)[of_row],
+    )
+    if not rail_offset:
+        _refuse_mixed_rails(frame, readings)
+    return replace(readings, offsets=_offsets(readings))
+
+
+def _timed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of each row, with phases completed from totals and periods from cards."""
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            n: frame[n].to_numpy(float) if n in frame else np.full(len(frame), np.nan)
+            for n in NUMBERS
+        }
+    )
+    table["decode_s"] = table["decode_s"].fillna(0.0)
+    table["prefill_s"] = table["prefill_s"].fillna(table["total_s"] - table["decode_s"])
+    for name in frame["device"].unique():
+        card = catalog().device(str(name).partition("+")[0])
+        if card is not None and card.sensor_period_s:
+            own = (frame["device"] == name).to_numpy()
+            table.loc[own, "sensor_period_s"] = table.loc[own, "sensor_period_s"].fillna(
+                card.sensor_period_s
+            )
+    return table
+
+
+def _entries(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return ``row, kind, part, power_w, key`` of each run behind a reading."""
+    import pandas as pd
+
+    found = []
+    phased = np.zeros(len(table), dtype=bool)
+    for part, phase in ((PREFILL, "prefill"), (DECODE, "decode")):
+        power = table[f"{phase}_energy_j"] / table[f"{phase}_s"].where(table[f"{phase}_s"] > 0)
+        rows = np.flatnonzero(power > 0)
+        phased[rows] = True
+        keys = [(part, r) for r in rows.tolist()]
+        found.append((rows, "phase", part, power.to_numpy()[rows], keys))
+
+    seconds = table["prefill_s"].fillna(0.0) + table["decode_s"]
+    window = table["energy_j"] / (table["n_power_samples"] * table["sensor_period_s"])
+    power = window.fillna(table["power_w"]).fillna(table["energy_j"] / seconds.where(seconds > 0))
+    usable = (power > 0).to_numpy() & ~phased
+    shared = _shared(frame, table["power_w"].where(table["n_power_samples"].isna()))
+    own = np.array([key is None for key in shared], dtype=bool)
+    slow = own & table["sensor_period_s"].notna().to_numpy()
+    timed = (seconds > 0).to_numpy()
+    for rows, kind in (
+        (np.flatnonzero(usable & slow), "window"),
+        (np.flatnonzero(usable & ~slow & timed), "mean"),
+    ):
+        keys = [shared[r] or (WHOLE_RUN, r) for r in rows.tolist()]
+        found.append((rows, kind, WHOLE_RUN, power.to_numpy()[rows], keys))
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {"row": r, "kind": k, "part": p, "power_w": w, "key": pd.Series(keys, dtype=object)}
+            )
+            for r, k, p, w, keys in found
+        ],
+        ignore_index=True,
+    )
+
+
+def _rails(frame: pd.DataFrame, rail_offset: bool) -> list[str]:
+    """Return each row's rails; with offsets, unstated ones go by the source they came from."""
+    stated = frame["rails"] if "rails" in frame else [None] * len(frame)
+    sources = frame["source"] if "source" in frame else [UNSTATED] * len(frame)
+    return [
+        str(rails) if isinstance(rails, str) and rails else str(source) if rail_offset else UNSTATED
+        for rails, source in zip(stated, sources, strict=True)
+    ]
+
+
+def _shared(frame: pd.DataFrame, power_w: pd.Series[float]) -> list[tuple[Any, ...] | None]:
+    """Return what names the common window of a row's reading; ``None`` for a window of its own."""
+    shared: list[tuple[Any, ...] | None] = [None] * len(frame)
+    said = frame["power_window"].to_numpy() if "power_window" in frame else [None] * len(frame)
+    series = [frame[k].to_numpy() for k in ("device", "llm", "session")]
+    by_subject = [*series, frame["subject"].to_numpy()] if "subject" in frame else None
+    for by, keys in (("subject", by_subject), ("file", series)):
+        if keys is None:
+            continue
+        for key, rows in power_w.groupby(keys, dropna=True).indices.items():
+            values = power_w.to_numpy()[rows]
+            repeats = (
+                np.isfinite(values).sum() >= REPEATED and np.ptp(values[np.isfinite(values)]) == 0
+            )
+            for r in rows:
+                if shared[r] is None and (
+                    said[r] == by or (repeats and not isinstance(said[r], str))
+                ):
+                    shared[r] = (by, *key)
+    return shared
+
+
+def _offsets(readings: PowerReadings) -> tuple[str, ...]:
+    """Return all rails but those with the most readings, whose level the others are offset from."""
+    counts: dict[str, int] = {}
+    for i, sensor in enumerate(readings.sensors):
+        read = np.unique(readings.reading[readings.sensor == i]).size
+        counts[sensor.rails] = counts.get(sensor.rails, 0) + read
+    usual = max(counts, key=lambda rails: counts[rails])
+    return tuple(rails for rails in counts if rails != usual)
+
+
+def _refuse_mixed_rails(frame: pd.DataFrame, readings: PowerReadings) -> None:
+    """Raise where readings of different rails would be pooled in absolute terms.
+
+    Raises:
+        DataError: The rails of one machine differ by name; or, unstated, the long readings of
+            one LLM differ between sources by more than a sensor's error.
+    """
+    way_out = (
+        "Power of different rails is never pooled in absolute terms. Fit them apart; or say which "
+        "rails each source sums, with --rails SOURCE=NAME or a `rails` column, and add "
+        "--rail-offset to give each its own level; or fit times alone with --no-power"
+    )
+    for machine in {s.machine for s in readings.sensors}:
+        names = sorted({s.rails for s in readings.sensors if s.machine == machine})
+        if len(names) > 1:
+            raise DataError(
+                f"power of {machine} was read on different rails: {', '.join(names)}. {way_out}"
+            )
+    if "source" not in frame:
+        return
+    long = readings.take((readings.decode_s >= LONG_S) & (readings.part != PREFILL))
+    source = frame["source"].to_numpy(str)[long.row]
+    cell = (frame["llm"] + " on " + frame["device"]).to_numpy(str)[long.row]
+    for name in np.unique(cell):
+        typical = {
+            s: float(np.median(long.power_w[of]))
+            for s in np.unique(source)
+            if (of := (cell == name) & (source == s)).sum() >= REPEATED
+        }
+        if len(typical) > 1 and max(typical.values()) > SAME_RAILS * min(typical.values()):
+            said = ", ".join(f"{w:.1f} W in {s}" for s, w in typical.items())
+            raise DataError(f"long runs of {name} read {said}: not the same rails. {way_out}")

@@ -1,0 +1,256 @@
+"""The power model: what the chip draws in each phase, seen through the sensors that read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from t2m_bayes.formulas import decode_power
+from t2m_bayes.power_data import known_prefill, power_data
+from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B
+from t2m_bayes.sensor import (
+    IDLE_SAMPLES,
+    lagged_phases,
+    offset_probability,
+    window_sum_w,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from t2m_bayes.design import Coords
+    from t2m_bayes.power_design import PowerReadings
+    from t2m_bayes.priors import DeviceRates
+
+    Ints = NDArray[np.integer[Any]]
+
+PHASES: Final = ("prefill", "decode")
+
+RARE: Final = 1e-6
+"""Least probability of a way to fill a window: clocks slip."""
+
+
+def add_power(
+    coords: Coords,
+    readings: PowerReadings,
+    rates: Sequence[DeviceRates],
+    prior: Callable[..., Any],
+    pooled: Callable[..., Any],
+) -> None:
+    r"""Add power to the model in whose context this is called.
+
+    For phase :math:`f` (prefill, decode), cell :math:`c = (l, d)` with :math:`p` billion
+    parameters, and series :math:`s = (c, \text{session})`:
+
+    .. math::
+
+        \log P^f_c &\sim N(\log P^f_d + \sigma_f \log(p / 8), \tau_f) \\
+        \log P^f_s &\sim N(\log P^f_c, \tau_\text{session}) \\
+        \log P^0_s &\sim N(\log P^0_d, \tau_0) \\
+        \text{decode power} &= P^\text{decode}_s\, (O / 512)^{\beta_d}
+
+    so that in every draw the energy of a phase is its power times its time. Times are known far
+    better than power: the model takes the measured ones as they are.
+
+    A slow sensor's reading is a mixture over how many whole samples showed each phase and idle
+    time; its error is relative and, since a sample is whole or not, absolute. A fast one follows
+    the chip with a lag (:mod:`t2m_bayes.sensor`).
+
+    Args:
+        coords: What the coefficients are indexed by.
+        readings: The readings; their arrays become ``pm.Data``: see ``power_data``.
+        rates: What is expected of each device.
+        prior: Makes the variable of a prior by its name.
+        pooled: Makes a group of normals, centred where it is read.
+    """
+    model = pm.modelcontext(None)
+    sensors = readings.sensors
+    model.add_coords(
+        {"sensor": [s.name() for s in sensors], "idle_samples": list(range(IDLE_SAMPLES))}
+    )
+    cell_llm, cell_device = np.array(coords.cells, dtype=int).T
+    series_cell = np.array([c for c, _ in coords.series])
+    series_device = cell_device[series_cell]
+    size = np.log(np.array(coords.params_b) / REFERENCE_PARAMS_B)[cell_llm]
+    data = {
+        name: pm.Data(name, value)
+        for name, value in power_data(readings, series_cell, len(coords.cells)).items()
+    }
+
+    def level(name: str, expected_w: list[float]) -> Any:
+        return pm.Normal(name, np.log(expected_w), POWER_SPREAD, dims="device")
+
+    # What the chip draws. shape: (series,)
+    idle = pooled(
+        "log_idle_series",
+        data["series_read_idle"],
+        level("log_idle", [r.idle_w for r in rates])[series_device],
+        prior("tau_session_idle"),
+        "series",
+    )
+    tau_session = prior("tau_session_power")
+    busy = {}
+    for f, phase in enumerate(PHASES):
+        device = level(f"log_{phase}_w_device", [r.busy_w for r in rates])
+        cell = pooled(
+            f"log_{phase}_w",
+            data["cell_read_power"][:, f],
+            device[cell_device] + prior(f"slope_{phase}_w") * size,
+            prior(f"tau_{phase}_w"),
+            "cell",
+        )
+        read = data["series_read_power"][:, f]
+        busy[phase] = pooled(
+            f"log_{phase}_w_series", read, cell[series_cell], tau_session, "series"
+        )
+    growth = prior("decode_power_growth", dims="device")[series_device]
+
+    # What the sensors make of it.
+    rails = pt.exp(_rail_offsets(model, readings, prior))
+    tail = prior("tail_power")
+
+    def of_series(name: str, read: Any) -> Any:
+        return pt.exp(
+            pooled(
+                f"log_{name}_series", read, prior(f"log_{name}"), prior(f"spread_{name}"), "series"
+            )
+        )
+
+    noise = of_series("noise_power", data["series_read_sensor"])
+
+    def watts(kind: str) -> tuple[Any, Any, Any, Any]:
+        """Return series, and idle, prefill and decode power of a kind's readings as its rails sum."""
+        s, scale = data[f"{kind}_series"], rails[data[f"{kind}_sensor"]]
+        decode = decode_power(pt.exp(busy["decode"][s]), growth[s], data[f"{kind}_output"])
+        return s, scale * pt.exp(idle[s]), scale * pt.exp(busy["prefill"][s]), scale * decode
+
+    if any(s.kind == "window" for s in sensors):
+        error = of_series("sample_error", data["series_read_idle"])
+        _add_windows(data, *watts("window"), noise, error, tail, prior, len(sensors))
+    if any(s.kind == "phase" for s in sensors):
+        s, idle_w, prefill_w, decode_w = watts("phase")
+        sensor = data["phase_sensor"]
+        prefill, decode = lagged_phases(
+            idle_w,
+            prefill_w,
+            decode_w,
+            data["phase_prefill_s"],
+            data["phase_decode_s"],
+            prior("sensor_lag", dims="sensor")[sensor],
+            prior("sensor_delay", dims="sensor")[sensor],
+        )
+        shown = pt.switch(data["phase_part"] > 0, decode, prefill)
+        pm.StudentT(
+            "phase_power", nu=tail, mu=pt.log(shown), sigma=noise[s], observed=data["log_phase"]
+        )
+    if any(s.kind == "mean" for s in sensors):
+        s, _, prefill_w, decode_w = watts("mean")
+        share = data["mean_prefill_share"]
+        shown = share * prefill_w + (1 - share) * decode_w
+        pm.StudentT(
+            "mean_power", nu=tail, mu=pt.log(shown), sigma=noise[s], observed=data["log_mean"]
+        )
+
+
+def _add_windows(
+    data: dict[str, Any],
+    series: Any,
+    idle_w: Any,
+    prefill_w: Any,
+    decode_w: Any,
+    noise: Any,
+    error: Any,
+    tail: Any,
+    prior: Callable[..., Any],
+    sensors: int,
+) -> None:
+    """Add the likelihood of a slow sensor's windows: a mixture over the ways to fill each."""
+    sensor = data["window_sensor"]
+    phase, jitter = (
+        prior(n, dims="sensor")[sensor][:, None] for n in ("sample_phase", "sample_jitter")
+    )
+    idle_share = pm.Dirichlet(
+        "idle_share",
+        np.ones((sensors, IDLE_SAMPLES)),
+        dims=("sensor", "idle_samples"),
+    )
+    counts = [data[f"window_{name}"] for name in ("idle", "prefill", "decode")]
+    samples = sum(counts[1:], start=counts[0])
+    mean = window_sum_w(*counts, *(w[:, None] for w in (idle_w, prefill_w, decode_w))) / samples
+    offset = offset_probability(data["window_low"], data["window_high"], phase, jitter)
+    share = idle_share[sensor[:, None], counts[0]]
+    weight = data["window_possible"] * (offset + RARE) * share + RARE**2
+    mass = pt.sum(weight, axis=1)
+    # Where samples were counted, their number is a reading too.
+    pm.Potential("window_count", data["window_counted"] * pt.log(mass))
+    sigma = pt.sqrt((noise[series][:, None] * mean) ** 2 + (error[series][:, None] / samples) ** 2)
+    pm.Mixture(
+        "window_power",
+        w=weight / mass[:, None],
+        comp_dists=pm.StudentT.dist(nu=tail, mu=mean, sigma=sigma),
+        observed=data["window_w"],
+    )
+
+
+def _rail_offsets(model: pm.Model, readings: PowerReadings, prior: Callable[..., Any]) -> Any:
+    """Return the log of what each sensor's rails sum relative to the usual ones. shape: (sensor,)."""
+    if not readings.offsets:
+        return np.zeros(len(readings.sensors))
+    model.add_coord("rails", list(readings.offsets))
+    offset = prior("rail_offset", dims="rails")
+    index = [
+        readings.offsets.index(s.rails) if s.rails in readings.offsets else len(readings.offsets)
+        for s in readings.sensors
+    ]
+    return pt.concatenate([offset, [0.0]])[index]
+
+
+def power_start(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray[np.float64]]:
+    """Return where sampling starts: each phase's power from the medians of windows that show it.
+
+    One sample more of the run and one idle sample less fit a window nearly as well, and a chain
+    that starts with tiny errors crawls: it starts at the sensor's usual offset and coarse errors.
+
+    Args:
+        readings: The readings.
+        series_cell: Cell of each series. shape: (series,)
+    """
+    off, usual_idle = 0.1, 2
+    prefill_s = known_prefill(readings, series_cell)
+    period = np.array([s.period_s for s in readings.sensors])[readings.sensor]
+    slow, read = readings.kind("window"), readings.busy(series_cell.size)
+    idle = np.full(series_cell.size, off)
+    busy = np.full((2, series_cell.size), off)
+    quiet = slow & (prefill_s + readings.decode_s < period / 2)
+    idle_w = np.median(readings.power_w[quiet]) if quiet.any() else readings.power_w.min() / 2
+    for s in range(series_cell.size):
+        own = readings.series == s
+        if (own & slow).any():
+            idle[s] = np.log(
+                np.median(readings.power_w[own & quiet]) if (own & quiet).any() else idle_w
+            )
+        for phase, seconds in enumerate((prefill_s, readings.decode_s)):
+            shown = (
+                own
+                & (readings.part != 1 - phase)
+                & (seconds > 0.7 * (prefill_s + readings.decode_s))
+            )
+            shown &= (seconds >= period) & (readings.power_w > idle_w)
+            if read[s, phase] and shown.any():
+                samples = np.where(slow, np.floor(seconds / np.where(slow, period, 1)), 1)[shown]
+                around = np.where(slow, usual_idle, 0)[shown]
+                power = (readings.power_w[shown] * (samples + around) - around * idle_w) / samples
+                busy[phase, s] = np.log(np.median(power))
+    return {
+        "log_idle_series_raw": idle,
+        "log_prefill_w_series_raw": busy[0],
+        "log_decode_w_series_raw": busy[1],
+        "sample_phase": np.full(len(readings.sensors), 0.25),
+        "log_noise_power_series_raw": np.full(series_cell.size, -3.0),
+        "log_sample_error_series_raw": np.full(series_cell.size, 1.0),
+    }

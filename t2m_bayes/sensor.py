@@ -1,0 +1,116 @@
+"""What a power sensor shows of a run, once, in plain arithmetic for NumPy and PyTensor alike.
+
+A slow sensor (tegrastats) takes whole samples of a window that holds idle time as well; a fast one
+integrates each phase, but follows the chip with a lag. Fits that take either for the chip find a
+power that depends on the prompt; most of that is the sensor.
+"""
+
+from dataclasses import dataclass
+from math import e
+from typing import Any, Final, Literal
+
+IDLE_SAMPLES: Final = 5
+"""Ways of a slow sensor's window to hold idle samples: 0 to 4."""
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """How the power of some runs was read.
+
+    Attributes:
+        machine: The device, without its engine.
+        rails: The supply rails that were summed.
+        kind: ``window``, whole samples of a window with idle time in it; ``phase``, an integral
+            over prefill or decode; ``mean``, an average over a whole run or many of them.
+        period_s: Time between two samples; 0 where it does not matter.
+    """
+
+    machine: str
+    rails: str
+    kind: Literal["window", "phase", "mean"]
+    period_s: float
+
+    def name(self) -> str:
+        """Return a name for tables."""
+        period = f", {self.period_s:g} s" if self.period_s else ""
+        return f"{self.machine}, {self.rails}: {self.kind}{period}"
+
+
+def offset_probability(lowest: Any, highest: Any, phase: Any, jitter: Any) -> Any:
+    """Return the probability that a window's offset lies in a range.
+
+    A run of ``b`` periods shows in ``floor(b + offset)`` whole samples: the logger does not start
+    in step with the run. The offset is logistic.
+
+    Args:
+        lowest: Lower end of the range, in sensor periods.
+        highest: Upper end.
+        phase: Median of the offset, in periods.
+        jitter: Scale of the offset, in periods.
+    """
+    below = 1 / (1 + e ** ((phase - highest) / jitter))
+    return below - 1 / (1 + e ** ((phase - lowest) / jitter))
+
+
+def window_sum_w(
+    idle_samples: Any,
+    prefill_samples: Any,
+    decode_samples: Any,
+    idle_w: Any,
+    prefill_w: Any,
+    decode_w: Any,
+) -> Any:
+    """Return the sum of a window's samples, in watts.
+
+    Args:
+        idle_samples: Samples before and after the run.
+        prefill_samples: Samples that show prefill.
+        decode_samples: Samples that show decode.
+        idle_w: Idle power.
+        prefill_w: Power of prefill.
+        decode_w: Power of decode.
+    """
+    return idle_samples * idle_w + prefill_samples * prefill_w + decode_samples * decode_w
+
+
+def lagged_mean(level: Any, start: Any, seconds: Any, lag_s: Any, delay_s: Any) -> Any:
+    """Return the mean over a phase of a sensor that follows its level with a first-order lag.
+
+    The average over ``[delay, delay + T]`` of ``level - (level - start) * exp(-t / lag)``.
+
+    Args:
+        level: Power in the phase.
+        start: What the sensor shows when the phase begins.
+        seconds: Length T of the phase.
+        lag_s: Time constant.
+        delay_s: Time by which the window comes late.
+    """
+    missing = e ** (-delay_s / lag_s) * (1 - e ** (-seconds / lag_s)) * lag_s / seconds
+    return level - (level - start) * missing
+
+
+def lagged_phases(
+    idle_w: Any,
+    prefill_w: Any,
+    decode_w: Any,
+    prefill_s: Any,
+    decode_s: Any,
+    lag_s: Any,
+    delay_s: Any,
+) -> tuple[Any, Any]:
+    """Return what a lagging sensor shows of a run's prefill and decode, in watts.
+
+    Args:
+        idle_w: Power before the run.
+        prefill_w: Power of prefill.
+        decode_w: Power of decode.
+        prefill_s: Length of prefill.
+        decode_s: Length of decode.
+        lag_s: Time constant.
+        delay_s: Time by which the window comes late.
+    """
+    reached = prefill_w - (prefill_w - idle_w) * e ** (-prefill_s / lag_s)
+    return (
+        lagged_mean(prefill_w, idle_w, prefill_s, lag_s, delay_s),
+        lagged_mean(decode_w, reached, decode_s, lag_s, delay_s),
+    )
