@@ -121,6 +121,10 @@ def test_predict_options(small_fit_folder: Path) -> None:
     assert int4["llm"] == "DSR1-Llama-8B@Q4_K_M"
     assert int4["metrics"]["decode_s"]["median"] < 0.6 * base["metrics"]["decode_s"]["median"]
     assert ask("--precision", "bf16")["llm"] == "DSR1-Llama-8B"
+    for name in ("8B@q4_k_m", "DeepSeek-R1-Distill-Llama-8B@Q4-K-M"):
+        assert ask("--model", name)["metrics"] == int4["metrics"]
+    for name in ("8B@", "8B@fp16"):
+        assert ask("--model", name) == base
 
 
 def test_predict_an_llm_nobody_measured(small_fit_folder: Path) -> None:
@@ -152,6 +156,7 @@ def test_predict_for_people(small_fit_folder: Path) -> None:
         ((*ASK, "--input-tokens", "1.5"), "found 1.5"),
         ((*ASK, "--input-tokens", "many"), "--input-tokens"),
         ((*ASK, "--model", "9000B"), "no LLM '9000B'"),
+        ((*ASK, "--model", "8B@q17"), "use one of fp32, fp16"),
         ((*ASK, "--device", "toaster"), "no device 'toaster'"),
         ((*ASK, "--params-b", "-1"), "--params-b must be above 0"),
         ((*ASK, "--session", "old"), "--session"),
