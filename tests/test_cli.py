@@ -15,7 +15,9 @@ from run_files import requests, run_table, server_sheet, write_csv, write_excel
 from typer.testing import CliRunner, Result
 
 from t2m_bayes import cli, fits
+from t2m_bayes.cli.batch import _rounded
 from t2m_bayes.cli.output import duration
+from t2m_bayes.errors import FitError
 from t2m_bayes.fits import Fit
 from t2m_bayes.prediction import predict, predict_bands
 from t2m_bayes.requests import make_requests
@@ -180,6 +182,18 @@ def test_a_damaged_fit_is_said_to_be_one(kind: str, tmp_path: Path, small_fit_fo
     assert said in refused("evaluate", "--fit", tmp_path)
 
 
+def test_a_fit_with_damaged_bytes_is_said_to_be_one(tmp_path: Path, small_fit_folder: Path) -> None:
+    whole = (small_fit_folder / fits.POSTERIOR).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole), 30):
+            damaged[at] ^= 0xFF
+        (tmp_path / fits.POSTERIOR).write_bytes(damaged)
+        with pytest.raises(FitError, match=r"damaged or cut short|not a fit|no posterior|format"):
+            fits.load(tmp_path)
+
+
 def test_many_requests_keep_rows_and_columns(tmp_path: Path, small_fit_folder: Path) -> None:
     asked = tmp_path / "asked.csv"
     asked.write_text(
@@ -207,6 +221,12 @@ def test_many_requests_keep_rows_and_columns(tmp_path: Path, small_fit_folder: P
     same, _ = predict_bands(fit, make_requests(fit, "8B", 100, 50), session="same")
     np.testing.assert_allclose(values.loc[2, columns[3:6]], same["decode_s"][0], rtol=1e-3)
     assert not list(answered.parent.glob(".*"))
+
+
+def test_answers_have_six_digits() -> None:
+    values = np.array([0.0, 1.0, 0.1234567, 123456.7, 12345678.9, 3.3e-7, 299.99999, np.nan])
+    for value, found in zip(values, _rounded(values), strict=True):
+        assert repr(float(found)) == repr(float(f"{value:.6g}"))
 
 
 def test_many_requests_as_parquet_and_to_the_screen(tmp_path: Path, small_fit_folder: Path) -> None:
@@ -292,6 +312,15 @@ BAD_FILES = {
     "unknown llm": (
         lambda p: write_csv(p / "x.csv", run_table(requests()).drop(columns="params_b")),
         "unknown LLM 'My-3B'",
+    ),
+    "repeated column": (
+        lambda p: write_csv(
+            p / "x.csv",
+            run_table(requests()).pipe(
+                lambda t: t.assign(again=t.total_s).rename(columns={"again": "total_s"})
+            ),
+        ),
+        "the column 'total_s' is there twice",
     ),
     "truncated xlsx": (_truncated, "cannot be read as an Excel workbook"),
     "no such file": (lambda p: p / "absent.csv", "no such file"),
