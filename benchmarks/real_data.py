@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from scipy.optimize import nnls
 
 from t2m_bayes.fits import Fit
 from t2m_bayes.formulas import PADS, context_tokens, padded
-from t2m_bayes.inference import Sampling, compile_model
+from t2m_bayes.inference import ESS_LIMIT, RHAT_LIMIT, Sampling, compile_model
 from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
 from t2m_bayes.requests import make_requests
@@ -64,42 +65,48 @@ def few_shot(data: Path, seeds: int) -> None:
     runs = load(data / "orin_mmlu_requests.csv")
     compiled = compile_model(runs)
     for k in (5, 50):
-        records = []
+        records, verdicts = [], []
         for seed in range(seeds):
             train = np.zeros(len(runs), dtype=bool)
             rng = np.random.default_rng(seed)
             for _, rows in runs.frame.groupby("llm").indices.items():
                 train[rng.choice(rows, k, replace=False)] = True
             fit = compiled.fit(train, QUICK)
+            verdicts.append(verdict(fit, f"K = {k}, seed {seed}"))
             records += score(fit, runs.frame[~train], seed=seed)
             records += point_scores(runs.frame[train], runs.frame[~train], seed=seed)
-        table(f"few-shot K = {k}: median over {seeds} seeds", records, unusable=True)
+        table(f"few-shot K = {k}: median over {seeds} seeds", records, by_split=True)
+        sampler_limits(verdicts)
 
 
 def sweeps(data: Path, seeds: int) -> None:
     """Decode sweep from a random half; prefill sweep by five folds, its stalls left in."""
     runs = load(data / "orin_decode_sweep.csv")
     compiled = compile_model(runs)
-    records = []
+    records, verdicts = [], []
     for seed in range(5):
         rng = np.random.default_rng(seed)
         train = rng.random(len(runs)) < 0.5
         fit = compiled.fit(train, QUICK)
+        verdicts.append(verdict(fit, f"decode sweep, seed {seed}"))
         records += score(fit, runs.frame[~train], seed=seed)
         records += point_scores(runs.frame[train], runs.frame[~train], seed=seed)
-    table("decode sweep, a random half: median over 5 seeds", records, unusable=True)
+    table("decode sweep, a random half: median over 5 seeds", records, by_split=True)
+    sampler_limits(verdicts)
 
     runs = load(data / "orin_prefill_sweep.csv")
     compiled = compile_model(runs)
     folds = np.random.default_rng(0).permutation(len(runs)) % 5
-    records = []
+    records, verdicts = [], []
     for fold in range(5):
         fit = compiled.fit(folds != fold, QUICK)
+        verdicts.append(verdict(fit, f"prefill sweep, fold {fold}"))
         records += score(fit, runs.frame[folds == fold], seed=fold, each=True)
         records += point_scores(
             runs.frame[folds != fold], runs.frame[folds == fold], seed=fold, each=True
         )
     table("prefill sweep, five folds", records)
+    sampler_limits(verdicts)
 
 
 def extrapolate(data: Path, seeds: int) -> None:
@@ -119,10 +126,11 @@ def leave_llm_out(data: Path, seeds: int) -> None:
     target = "jetson-agx-orin-64gb"
     base = frame["llm"].str.partition("@")[0]
     compiled = compile_model(runs)
-    rows = []
+    rows, verdicts = [], []
     for llm in sorted(base[frame["device"] == target].unique()):
         test = ((base == llm) & (frame["device"] == target)).to_numpy()
         fit = compiled.fit(~test, QUICK)
+        verdicts.append(verdict(fit, f"without {llm}"))
         held = frame[test]
         draws = fit_draws(fit, held, session="new")["decode_s"]
         low, median, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=0)
@@ -143,6 +151,7 @@ def leave_llm_out(data: Path, seeds: int) -> None:
         f"median error {error.median():.1f} % (mean-ratio method {ratio.median():.1f} %), "
         f"90 % bands cover {covered.sum()} of {len(covered)}"
     )
+    sampler_limits(verdicts)
 
 
 PARTS: dict[str, Callable[[Path, int], None]] = {
@@ -185,7 +194,7 @@ def score(fit: Fit, test: pd.DataFrame, seed: int = 0, each: bool = False) -> li
         y = test[metric].to_numpy()[rows]
         low, median, high = np.quantile(draws[metric][:, rows], [0.05, 0.5, 0.95], axis=0)
         inside = (y >= low) & (y <= high)
-        records += record("hierarchical", metric, llm, y, median, seed, each, inside, fit.usable)
+        records += record("hierarchical", metric, llm, y, median, seed, each, inside)
     return records
 
 
@@ -248,11 +257,10 @@ def record(
     seed: int,
     each: bool,
     inside: np.ndarray | None = None,
-    usable: bool = True,
 ) -> list[dict]:
     """Return one record of a split, or one a row."""
     ape = np.abs(guess / y - 1) * 100
-    common = {"estimator": estimator, "metric": metric, "llm": llm, "seed": seed, "usable": usable}
+    common = {"estimator": estimator, "metric": metric, "llm": llm, "seed": seed}
     if each:
         cover = inside if inside is not None else np.full(len(y), np.nan)
         return [
@@ -263,8 +271,8 @@ def record(
     return [common | {"mape": ape.mean(), "median_ape": np.median(ape), "cover": cover}]
 
 
-def table(title: str, records: list[dict], unusable: bool = False) -> None:
-    """Print errors and coverage by metric, LLM and estimator."""
+def table(title: str, records: list[dict], by_split: bool = False) -> None:
+    """Print errors and coverage by metric, LLM and estimator: of all rows, or of the splits."""
     frame = pd.DataFrame(records)
     grouped = frame.groupby(["metric", "llm", "estimator"], sort=False)
     out = Table(title=title)
@@ -273,13 +281,37 @@ def table(title: str, records: list[dict], unusable: bool = False) -> None:
     for key, rows in grouped:
         out.add_row(
             *key,
-            f"{rows['mape'].median():.2f}" if unusable else f"{rows['mape'].mean():.2f}",
+            f"{rows['mape'].median():.2f}" if by_split else f"{rows['mape'].mean():.2f}",
             f"{rows['median_ape'].median():.2f}",
             f"{rows['cover'].mean():.1f}" if rows["cover"].notna().any() else "",
         )
     console.print(out)
-    bad = frame.loc[~frame["usable"], "seed"].nunique()
-    console.print(f"{bad} of {frame['seed'].nunique()} fits did not pass their diagnostics")
+
+
+def verdict(fit: Fit, name: str) -> dict:
+    """Return a fit's diagnostics, and print the line that sums them up as progress."""
+    diagnostics = fit.provenance["diagnostics"]
+    console.print(f"[dim]{name}: {diagnostics['verdict']}[/dim]")
+    return diagnostics
+
+
+def sampler_limits(verdicts: list[dict]) -> None:
+    """Print how many fits miss each limit of the sampler, and in which variables."""
+    missed = {
+        "r-hat": ("rhat_max", lambda v: not v["rhat_max"] <= RHAT_LIMIT),
+        "bulk ESS": ("ess_bulk_min", lambda v: not v["ess_bulk_min"] >= ESS_LIMIT),
+        "tail ESS": ("ess_tail_min", lambda v: not v["ess_tail_min"] >= ESS_LIMIT),
+        "divergences": ("divergences", lambda v: v["divergences"] > 0),
+    }
+    bad = sum(not v["usable"] for v in verdicts)
+    console.print(f"{bad} of {len(verdicts)} fits miss a limit of the sampler")
+    for limit, (key, misses) in missed.items():
+        found = [v for v in verdicts if misses(v)]
+        if found:
+            worst = Counter(v[f"{key}_of"] for v in found if f"{key}_of" in v)
+            names = ", ".join(f"{name} {n}" for name, n in worst.most_common())
+            values = ", ".join(f"{v[key]:g}" for v in found)
+            console.print(f"  {limit}: {len(found)}{f' ({names})' if names else ''}: {values}")
 
 
 if __name__ == "__main__":

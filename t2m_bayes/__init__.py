@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from t2m_bayes.fits import Fit, save
     from t2m_bayes.fits import load as load_fit
     from t2m_bayes.inference import fit
-    from t2m_bayes.loading import load
+    from t2m_bayes.loading import load, load_runs, load_server_excel, load_tegra_csv
     from t2m_bayes.prediction import Prediction
     from t2m_bayes.schema import Runs
     from t2m_bayes.simulator import simulate
@@ -30,6 +30,9 @@ _HOMES: Final = {
     "fit": ("inference", "fit"),
     "load": ("loading", "load"),
     "load_fit": ("fits", "load"),
+    "load_runs": ("loading", "load_runs"),
+    "load_server_excel": ("loading", "load_server_excel"),
+    "load_tegra_csv": ("loading", "load_tegra_csv"),
     "predict": ("api", "predict"),
     "reference_fit": ("api", "reference_fit"),
     "save": ("fits", "save"),
@@ -46,6 +49,9 @@ __all__ = [
     "fit",
     "load",
     "load_fit",
+    "load_runs",
+    "load_server_excel",
+    "load_tegra_csv",
     "predict",
     "reference_fit",
     "save",

@@ -193,12 +193,11 @@ class Catalog:
         return self._device_index.get(normalised(name))
 
     def suggest(self, name: str) -> str:
-        """Return a sentence that helps whoever wrote ``name``, which no card answers to."""
+        """Return a sentence that helps whoever wrote the LLM ``name``, which no card answers to."""
         import difflib
 
-        index: dict[str, _Card] = {**self._llm_index, **self._device_index}
-        near = difflib.get_close_matches(normalised(name), index, n=3, cutoff=0.6)
-        names = list(dict.fromkeys(index[key].name for key in near))
+        near = difflib.get_close_matches(normalised(name), self._llm_index, n=3, cutoff=0.6)
+        names = list(dict.fromkeys(self._llm_index[key].name for key in near))
         if names:
             return f"did you mean {' or '.join(names)}?"
         return f"known LLMs: {', '.join(self.llms)}."

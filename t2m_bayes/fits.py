@@ -193,7 +193,8 @@ def load(path: Path | str) -> Fit:
                     f"({header['provenance'].get('versions', {}).get('t2m-bayes', 'unknown')})"
                 )
             draws, dims = {}, {}
-            for name, item in handle.items():
+            for name in handle:
+                item = handle[name]
                 if item.ndim < 2 or not np.issubdtype(item.dtype, np.floating):
                     continue
                 draws[name] = item[...].astype(np.float64)
@@ -201,7 +202,10 @@ def load(path: Path | str) -> Fit:
             if not draws:
                 raise FitError(f"{file} holds no posterior draws")
             return _fit(header, draws, dims)
-    except (OSError, KeyError, IndexError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except FitError:
+        raise
+    # What h5py raises depends on which byte is damaged: all of it means the same here.
+    except (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise FitError(f"{file} cannot be read, it is damaged or cut short: {error}") from error
 
 

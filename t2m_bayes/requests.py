@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from t2m_bayes.cards import catalog
 from t2m_bayes.errors import DataError
+from t2m_bayes.precisions import BYTES_PER_PARAM, llm_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from t2m_bayes.fits import Fit
 
     Floats = NDArray[np.floating[Any]]
-
-
-USUAL_BYTES: Final = 2.0
-"""Bytes of a parameter of an LLM without a card: 16-bit weights."""
 
 
 @dataclass(frozen=True)
@@ -137,36 +134,39 @@ def make_requests(
     if np.any(size <= 0):
         raise DataError("params_b must be above 0, in billions of parameters")
     llms = {name: _llm(fit, name) for name in dict.fromkeys(names)}
+    usual_bytes = dict(llms.values())
     found = {name: find_device(fit, name) for name in dict.fromkeys(devices)}
-    of_card = {
-        name: (card.params_b, card.params_b * (bytes_per_param or card.bytes_per_param))
-        for name in llms.values()
-        if (card := catalog().llm(name.partition("@")[0])) is not None
-    }
-    llm_column = tuple(llms[name] for name in (names * n if len(names) == 1 else names))
+    cards = {label: catalog().llm(label.partition("@")[0]) for label in usual_bytes}
+    llm_column = tuple(llms[name][0] for name in (names * n if len(names) == 1 else names))
     device_column = tuple(found[name] for name in (devices * n if len(devices) == 1 else devices))
-    sizes = [(p, p * (bytes_per_param or USUAL_BYTES)) for p in size.tolist()]
-    known = np.array(
+    params = np.array(
         [
-            own if np.isfinite(own[0]) else of_card.get(name, own)
-            for name, own in zip(llm_column, sizes, strict=True)
+            own if np.isfinite(own) else card.params_b if (card := cards[label]) else np.nan
+            for label, own in zip(llm_column, size.tolist(), strict=True)
         ]
     )
-    for name, (params, _) in zip(llm_column, known, strict=True):
-        if name not in fit.coords.llms and not params > 0:
+    unsized = {label for label, p in zip(llm_column, params, strict=True) if not p > 0}
+    for label in usual_bytes.keys() - set(fit.coords.llms):
+        if label in unsized:
             raise DataError(
-                f"no LLM {name!r}: the fit knows {', '.join(fit.coords.llms)}; "
-                f"{catalog().suggest(name)} "
+                f"no LLM {label!r}: the fit knows {', '.join(fit.coords.llms)}; "
+                f"{catalog().suggest(label)} "
                 "For an LLM without a card, give its size with --params-b or a params_b column"
             )
+        if bytes_per_param is None and usual_bytes[label] is None:
+            raise DataError(
+                f"no LLM {label!r}, and nothing is known of its precision: use one of "
+                f"{', '.join(BYTES_PER_PARAM)}, or give --bytes-per-param"
+            )
+    per_param = [bytes_per_param or usual_bytes[label] or np.nan for label in llm_column]
     return Requests(
         llm=llm_column,
         device=device_column,
         input_tokens=np.broadcast_to(columns["input_tokens"], n),
         output_tokens=np.broadcast_to(columns["output_tokens"], n),
         session=tuple(session) if session is not None else (None,) * n,
-        params_b=known[:, 0],
-        weights_gb=known[:, 1],
+        params_b=params,
+        weights_gb=params * np.array(per_param),
     )
 
 
@@ -197,9 +197,7 @@ def find_device(fit: Fit, name: str) -> str:
     )
 
 
-def _llm(fit: Fit, name: str) -> str:
-    if name in fit.coords.llms:
-        return name
-    base, at, precision = name.partition("@")
-    card = catalog().llm(base)
-    return name if card is None else f"{card.name}{at}{precision}"
+def _llm(fit: Fit, name: str) -> tuple[str, float | None]:
+    """Return an LLM's label, as the fit or a card has it, and the bytes of a parameter."""
+    label, usual_bytes = llm_label(name)
+    return name if name in fit.coords.llms else label, usual_bytes

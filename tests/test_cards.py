@@ -157,6 +157,8 @@ def test_missing_card_file(tmp_path: Path) -> None:
 def test_a_suggestion_names_the_nearest_card() -> None:
     assert "DSR1-Llama-8B" in catalog().suggest("DSR1-Lama-8B")
     assert "known LLMs" in catalog().suggest("zzzzzz")
+    # Devices have names like 40gb and a6000, which are near to sizes and are no LLMs.
+    assert "a100" not in catalog().suggest("9000B")
 
 
 def test_every_shipped_card_has_a_source_and_plausible_numbers() -> None:

@@ -15,7 +15,9 @@ from run_files import requests, run_table, server_sheet, write_csv, write_excel
 from typer.testing import CliRunner, Result
 
 from t2m_bayes import cli, fits
+from t2m_bayes.cli.batch import _rounded
 from t2m_bayes.cli.output import duration
+from t2m_bayes.errors import FitError
 from t2m_bayes.fits import Fit
 from t2m_bayes.prediction import predict, predict_bands
 from t2m_bayes.requests import make_requests
@@ -121,6 +123,10 @@ def test_predict_options(small_fit_folder: Path) -> None:
     assert int4["llm"] == "DSR1-Llama-8B@Q4_K_M"
     assert int4["metrics"]["decode_s"]["median"] < 0.6 * base["metrics"]["decode_s"]["median"]
     assert ask("--precision", "bf16")["llm"] == "DSR1-Llama-8B"
+    for name in ("8B@q4_k_m", "DeepSeek-R1-Distill-Llama-8B@Q4-K-M"):
+        assert ask("--model", name)["metrics"] == int4["metrics"]
+    for name in ("8B@", "8B@fp16"):
+        assert ask("--model", name) == base
 
 
 def test_predict_an_llm_nobody_measured(small_fit_folder: Path) -> None:
@@ -152,6 +158,7 @@ def test_predict_for_people(small_fit_folder: Path) -> None:
         ((*ASK, "--input-tokens", "1.5"), "found 1.5"),
         ((*ASK, "--input-tokens", "many"), "--input-tokens"),
         ((*ASK, "--model", "9000B"), "no LLM '9000B'"),
+        ((*ASK, "--model", "8B@q17"), "use one of fp32, fp16"),
         ((*ASK, "--device", "toaster"), "no device 'toaster'"),
         ((*ASK, "--params-b", "-1"), "--params-b must be above 0"),
         ((*ASK, "--session", "old"), "--session"),
@@ -173,6 +180,18 @@ def test_a_damaged_fit_is_said_to_be_one(kind: str, tmp_path: Path, small_fit_fo
     said = "no fit at" if kind == "absent" else "damaged or cut short"
     assert said in refused("predict", *ASK, "--fit", tmp_path)
     assert said in refused("evaluate", "--fit", tmp_path)
+
+
+def test_a_fit_with_damaged_bytes_is_said_to_be_one(tmp_path: Path, small_fit_folder: Path) -> None:
+    whole = (small_fit_folder / fits.POSTERIOR).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole), 30):
+            damaged[at] ^= 0xFF
+        (tmp_path / fits.POSTERIOR).write_bytes(damaged)
+        with pytest.raises(FitError, match=r"damaged or cut short|not a fit|no posterior|format"):
+            fits.load(tmp_path)
 
 
 def test_many_requests_keep_rows_and_columns(tmp_path: Path, small_fit_folder: Path) -> None:
@@ -202,6 +221,12 @@ def test_many_requests_keep_rows_and_columns(tmp_path: Path, small_fit_folder: P
     same, _ = predict_bands(fit, make_requests(fit, "8B", 100, 50), session="same")
     np.testing.assert_allclose(values.loc[2, columns[3:6]], same["decode_s"][0], rtol=1e-3)
     assert not list(answered.parent.glob(".*"))
+
+
+def test_answers_have_six_digits() -> None:
+    values = np.array([0.0, 1.0, 0.1234567, 123456.7, 12345678.9, 3.3e-7, 299.99999, np.nan])
+    for value, found in zip(values, _rounded(values), strict=True):
+        assert repr(float(found)) == repr(float(f"{value:.6g}"))
 
 
 def test_many_requests_as_parquet_and_to_the_screen(tmp_path: Path, small_fit_folder: Path) -> None:
@@ -287,6 +312,15 @@ BAD_FILES = {
     "unknown llm": (
         lambda p: write_csv(p / "x.csv", run_table(requests()).drop(columns="params_b")),
         "unknown LLM 'My-3B'",
+    ),
+    "repeated column": (
+        lambda p: write_csv(
+            p / "x.csv",
+            run_table(requests()).pipe(
+                lambda t: t.assign(again=t.total_s).rename(columns={"again": "total_s"})
+            ),
+        ),
+        "the column 'total_s' is there twice",
     ),
     "truncated xlsx": (_truncated, "cannot be read as an Excel workbook"),
     "no such file": (lambda p: p / "absent.csv", "no such file"),

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 NEEDED: Final = ("llm", "input_tokens", "output_tokens")
 PARTS: Final = ("median", "lower", "upper")
+DIGITS: Final = 6
+"""Significant digits of an answer: more than its Monte Carlo error leaves."""
+
 ROWS_SHOWN: Final = 8
 """Row numbers listed of each fault."""
 
@@ -57,7 +60,7 @@ def answer(
     if output is not None and output.exists() and output.samefile(source):
         raise DataError(f"--output is the file of the requests, {source}: name another")
     bands, warnings = _bands(fit, table, source, prob, session, device, bytes_per_param)
-    bands = np.char.mod("%.6g", bands).astype(float)
+    bands = _rounded(bands)
     answered = table.assign(**{name: bands[:, i] for i, name in enumerate(answers)})
     if output is None:
         sys.stdout.write(csv_text(answered))
@@ -142,6 +145,16 @@ def _bands(
         asked[rows] = np.concatenate([found[metric] for metric in fit.metrics], axis=1)
         warnings.update(dict.fromkeys(said))
     return asked, list(warnings)
+
+
+def _rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return values with :data:`DIGITS` significant digits.
+
+    Scaled by whole powers of ten, which doubles hold exactly, so that each prints that short.
+    """
+    places = DIGITS - 1 - np.floor(np.log10(np.where(values > 0, values, 1.0)))
+    power = 10.0 ** np.abs(places)
+    return np.where(places >= 0, np.round(values * power) / power, np.round(values / power) * power)
 
 
 def _texts(table: pd.DataFrame, name: str) -> pd.Series[str]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from t2m_bayes.cards import catalog
 from t2m_bayes.cli.output import log
 from t2m_bayes.errors import DataError
+from t2m_bayes.precisions import llm_label
 from t2m_bayes.resources import shipped
 
 if TYPE_CHECKING:
@@ -108,11 +108,9 @@ def only_llm(runs: Runs, name: str) -> pd.DataFrame:
     Raises:
         DataError: There are none.
     """
-    base, at, precision = name.partition("@")
-    card = catalog().llm(base)
-    wanted = f"{card.name if card else base}{at}{precision}"
+    wanted, _ = llm_label(name)
     llms = runs.frame["llm"]
-    found = llms.eq(wanted) if at else llms.str.partition("@")[0].eq(wanted)
+    found = llms.eq(wanted) if "@" in name else llms.str.partition("@")[0].eq(wanted)
     if not found.any():
         raise DataError(f"no runs of {wanted!r}: the data hold {', '.join(sorted(llms.unique()))}")
     return runs.frame[found].reset_index(drop=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from t2m_bayes.cards import catalog
 from t2m_bayes.cli.options import (
     FitOption,
     JsonOption,
@@ -137,13 +136,9 @@ def _request(
     for option, value in (("--params-b", params_b), ("--bytes-per-param", bytes_per_param)):
         if value is not None and not 0 < value < float("inf"):
             raise DataError(f"{option} must be above 0; found {value:g}")
-    card = catalog().llm(model.partition("@")[0])
     if precision is not None:
-        model, usual_bytes = _of_precision(model, precision)
-        bytes_per_param = usual_bytes if bytes_per_param is None else bytes_per_param
+        model = f"{model.partition('@')[0]}@{precision}"
     described = params_b is not None or bytes_per_param is not None
-    if bytes_per_param is not None and params_b is None and card is not None:
-        params_b = card.params_b
     asked = make_requests(
         fit,
         model,
@@ -153,25 +148,13 @@ def _request(
         params_b=params_b,
         bytes_per_param=bytes_per_param,
     )
-    if described and precision is None and asked.llm[0] in fit.coords.llms:
+    if described and asked.llm[0] in fit.coords.llms:
         log.warning(
             "%s was measured: --params-b and --bytes-per-param, which describe an LLM that was "
             "not, change nothing",
             asked.llm[0],
         )
     return asked
-
-
-def _of_precision(model: str, precision: str) -> tuple[str, float | None]:
-    """Return an LLM's name with a precision, and the bytes one of its parameters takes."""
-    from t2m_bayes.loading.names import BYTES_PER_PARAM, USUAL_PRECISION, precision_key
-
-    base = model.partition("@")[0]
-    card = catalog().llm(base)
-    key = precision_key(precision)
-    if key == precision_key(card.precision if card else USUAL_PRECISION):
-        return base, card.bytes_per_param if card else BYTES_PER_PARAM[key]
-    return f"{base}@{key.upper()}", BYTES_PER_PARAM.get(key)
 
 
 def _as_json(

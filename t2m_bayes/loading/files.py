@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -12,6 +13,7 @@ from python_calamine import CalamineError
 
 from t2m_bayes.errors import DataError
 from t2m_bayes.loading.units import time_columns
+from t2m_bayes.schema import COLUMNS
 
 Format = Literal["server-excel", "tegra-csv", "run-table"]
 
@@ -119,7 +121,7 @@ def recognise(tables: list[Table]) -> Format:
 def _excel(path: Path, content: bytes) -> list[Table]:
     try:
         sheets = pd.read_excel(BytesIO(content), sheet_name=None, engine="calamine")
-    except CalamineError as error:
+    except (CalamineError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as an Excel workbook, perhaps cut short ({error})"
         ) from error
@@ -129,7 +131,7 @@ def _excel(path: Path, content: bytes) -> list[Table]:
 def _parquet(path: Path, content: bytes) -> Table:
     try:
         frame = pd.read_parquet(BytesIO(content))
-    except (ValueError, OSError) as error:
+    except (LookupError, ValueError, OSError) as error:
         raise DataError(
             f"{path}: cannot be read as Parquet, perhaps cut short ({error})"
         ) from error
@@ -152,7 +154,12 @@ def _csv(path: Path, content: bytes) -> Table:
 
 def _table(path: Path, sheet: str, frame: pd.DataFrame, notes: tuple[str, ...] = ()) -> Table:
     headings = [str(c).strip().lower().replace(" ", "_") for c in frame.columns]
-    if twice := sorted({h for h in headings if headings.count(h) > 1}):
+    # pandas numbers a repeated heading of a CSV or a sheet: the second `prefill` is `prefill.1`.
+    plain = [re.sub(r"\.\d+$", "", h) for h in headings]
+    counted = [
+        p if p in COLUMNS or time_columns([p]) else h for p, h in zip(plain, headings, strict=True)
+    ]
+    if twice := sorted({h for h in counted if counted.count(h) > 1}):
         raise DataError(f"{path}: the column {twice[0]!r} is there twice")
     frame.columns = pd.Index(headings)
     frame.index = pd.RangeIndex(1, len(frame) + 1)

@@ -2,63 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 import pandas as pd
 
 from t2m_bayes.cards import RESERVED, Catalog
 from t2m_bayes.loading.sieve import Sieve, as_text
-
-USUAL_PRECISION: Final = "fp16"
-"""Precision of weights of which nothing is said."""
-
-BYTES_PER_PARAM: Final = {
-    "fp32": 4.0,
-    "fp16": 2.0,
-    "fp8": 1.0,
-    "int8": 1.07,
-    "q8_0": 1.06,
-    "q6_k": 0.82,
-    "q5_k_m": 0.71,
-    "q4_k_m": 0.61,
-    "q4_k_s": 0.58,
-    "q4_0": 0.58,
-    "int4": 0.58,
-    "int4-awq": 0.58,
-    "int4-gptq": 0.58,
-    "nvfp4": 0.62,
-}
-"""Bytes one parameter takes, averaged over an 8B LLM.
-
-llama.cpp formats: bits per weight of the file as its own table gives them. The others assume
-weights in blocks of 128 (NVFP4: 16) with a scale each, and an output layer left in FP16.
-"""
-
-SAME_PRECISION: Final = {
-    "f32": "fp32",
-    "f16": "fp16",
-    "bf16": "fp16",
-    "float16": "fp16",
-    "bfloat16": "fp16",
-    "half": "fp16",
-    "w8a16": "int8",
-    "q8": "q8_0",
-    "q4": "q4_0",
-    "awq": "int4-awq",
-    "gptq": "int4-gptq",
-    "w4a16": "int4",
-}
-"""Other spellings of a precision; FP16 and BF16 move the same bytes."""
-
-
-def precision_key(text: str) -> str:
-    """Return a precision as :data:`BYTES_PER_PARAM` spells it, or in lower case if it has none."""
-    key = text.strip().casefold()
-    for known in (*BYTES_PER_PARAM, *SAME_PRECISION):
-        if re.sub(r"\W|_", "", known) == re.sub(r"\W|_", "", key):
-            return SAME_PRECISION.get(known, known)
-    return key
+from t2m_bayes.precisions import BYTES_PER_PARAM, USUAL_PRECISION, precision_key
 
 
 def device_name(text: str, cards: Catalog) -> str:
