@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 log: Final = logging.getLogger("t2m_bayes")
 
@@ -57,6 +58,30 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: i
         table.add_row(*row)
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     Console(width=width, highlight=False, markup=False, emoji=False).print(table)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show a progress bar on standard error, where a person sees it.
+
+    Args:
+        what: What is done, in a word.
+        total: How much there is to do.
+
+    Yields:
+        What to call with how much of it was done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), "{task.percentage:>3.0f} %")
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, advance=done)
 
 
 def duration(seconds: float) -> str:
