@@ -306,12 +306,15 @@ def draw_noise(
         shape: Requests, or 1 for noise that all share, and samples.
 
     Returns:
-        Noise of prefill and of decode, each of that shape.
+        Noise of prefill and of decode, each of that shape, in the cell's precision.
     """
+    dtype: Any = cell.step_s.dtype
 
     def student(tail: Floats) -> Floats:
-        chi_square = 2 * rng.standard_gamma(tail / 2, shape)
-        return np.asarray(rng.standard_normal(shape) / np.sqrt(chi_square / tail))
+        half: Any = tail / 2
+        gamma = rng.standard_gamma(half, shape, dtype=dtype)
+        gamma = np.maximum(gamma, np.finfo(dtype).tiny)
+        return np.asarray(rng.standard_normal(shape, dtype=dtype) / np.sqrt(gamma / half))
 
     return student(cell.tail_prefill), student(cell.tail_decode)
 

@@ -85,7 +85,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
 
 
 def duration(seconds: float) -> str:
-    """Return a time with a unit a person would choose: ``140 ms``, ``4.93 s``, ``3 min 12 s``."""
+    """Return a time with units a person would choose: ``140 ms``, ``3 min 12 s``, ``5 d 12 h``."""
     if seconds == 0:
         return "0 s"
     if seconds < 0.9995:
@@ -93,7 +93,24 @@ def duration(seconds: float) -> str:
     if seconds < 119.5:
         return f"{_digits(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
+    if minutes < 120:
+        return f"{minutes} min {rest:02d} s"
+    hours, rest = divmod(round(seconds / 60), 60)
+    if hours < 48:
+        return f"{hours} h {rest:02d} min"
+    days, rest = divmod(round(seconds / 3600), 24)
+    return f"{days} d {rest:02d} h"
+
+
+def amount(metric: str, value: float) -> str:
+    """Return a metric's value with a unit a person would choose, by the suffix of its name."""
+    if metric.endswith("_s"):
+        return duration(value)
+    unit = metric[-1].upper()
+    for prefix, scale in (("M", 1e6), ("k", 1e3)):
+        if abs(value) >= 0.9995 * scale:
+            return f"{_digits(value / scale)} {prefix}{unit}"
+    return f"{_digits(value)} {unit}"
 
 
 def _digits(value: float) -> str:
