@@ -12,7 +12,17 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from t2m_bayes.cli import data, demo, evaluate, predict, reference, simulate, train, workload
+from t2m_bayes.cli import (
+    budget,
+    data,
+    demo,
+    evaluate,
+    predict,
+    reference,
+    simulate,
+    train,
+    workload,
+)
 from t2m_bayes.cli.output import log_to_stderr
 from t2m_bayes.errors import T2MError
 
@@ -75,6 +85,7 @@ def t2m(
 
 
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.command("budget", epilog=budget.EXAMPLES)(budget.budget)
 app.command("workload", epilog=workload.EXAMPLES)(workload.workload)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
