@@ -59,7 +59,12 @@ def __getattr__(name: str) -> Any:
         value: Any = _version()
     elif name in _HOMES:
         module, attribute = _HOMES[name]
-        value = getattr(import_module(f"{__name__}.{module}"), attribute)
+        try:
+            value = getattr(import_module(f"{__name__}.{module}"), attribute)
+        except ModuleNotFoundError as error:
+            from t2m_bayes.errors import missing_extra
+
+            raise ImportError(missing_extra(error) or str(error)) from error
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

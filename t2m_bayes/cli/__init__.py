@@ -24,7 +24,7 @@ from t2m_bayes.cli import (
     workload,
 )
 from t2m_bayes.cli.output import log_to_stderr
-from t2m_bayes.errors import T2MError
+from t2m_bayes.errors import T2MError, missing_extra
 
 BAD_INPUT = 2
 """Exit code of what a user can mend, as for wrong options."""
@@ -39,6 +39,11 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except T2MError as error:
             message = str(error)
+        except ModuleNotFoundError as error:
+            hint = missing_extra(error)
+            if hint is None:
+                raise
+            message = hint
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
