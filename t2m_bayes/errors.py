@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, requires
 
 
@@ -36,11 +37,11 @@ def missing_extra(error: ModuleNotFoundError) -> str | None:
         wanted = requires("t2m-bayes") or []
     except PackageNotFoundError:
         return None
-    for line in wanted:
-        found = re.match(r"([\w.-]+).*;.*extra == ['\"]([\w-]+)['\"]", line)
-        if found and found[1].replace("-", "_") == module:
-            return (
-                f"this needs {module}, which predicting does not: "
-                f"pip install 't2m-bayes[{found[2]}]'"
-            )
-    return None
+    lines = [re.match(r"([\w.-]+).*;.*extra == ['\"]([\w-]+)['\"]", line) for line in wanted]
+    extras = [(found[1].replace("-", "_"), found[2]) for found in lines if found]
+    sizes = Counter(extra for _, extra in extras)
+    bringing = [extra for name, extra in extras if name == module]
+    if not bringing:
+        return None
+    smallest = min(bringing, key=lambda extra: sizes[extra])
+    return f"this needs {module}, which predicting does not: pip install 't2m-bayes[{smallest}]'"

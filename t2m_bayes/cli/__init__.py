@@ -17,6 +17,7 @@ from t2m_bayes.cli import (
     data,
     demo,
     evaluate,
+    plan,
     predict,
     reference,
     simulate,
@@ -91,6 +92,7 @@ def t2m(
 
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("budget", epilog=budget.EXAMPLES)(budget.budget)
+app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("workload", epilog=workload.EXAMPLES)(workload.workload)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)

@@ -59,7 +59,7 @@ def plan_runs(
     *,
     metrics: Sequence[str] | None = None,
     per: Literal["run", "second"] = "run",
-    session: Literal["new", "same"] = "same",
+    session: Literal["new", "same"] = "new",
     seed: int = 0,
 ) -> Plan:
     """Choose runs one by one, each for what it adds to those before it.
@@ -77,7 +77,8 @@ def plan_runs(
         runs: How many to choose.
         metrics: What of the targets; all that the fit predicts by default.
         per: Whether worth is counted for each ``run``, or for each ``second`` that it takes.
-        session: The session that the runs and the targets share: the measured one, or ``new``.
+        session: The session that the runs and the targets share: a ``new`` one, or the ``same``
+            that was measured.
         seed: Seed of what is drawn here.
 
     Raises:
