@@ -3,7 +3,7 @@
     python benchmarks/chances.py --data FOLDER [--fits 2]
 
 A random half of the MMLU requests is fitted; each request of the other half gets a deadline at a
-random place about its prediction, and the chance of meeting it. Among those that were given a chance
+random place about its prediction, and the chance of meeting it. Among those given a chance
 of p, a share of p should have met it. The folder holds the public measurements that
 ``datasets/README.md`` names.
 """
