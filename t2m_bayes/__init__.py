@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from t2m_bayes.api import predict, reference_fit
+    from t2m_bayes.dataframes import predict_dataframe
     from t2m_bayes.errors import T2MError
     from t2m_bayes.fits import Fit, save
     from t2m_bayes.fits import load as load_fit
@@ -31,6 +32,7 @@ _HOMES: Final = {
     "load": ("loading", "load"),
     "load_fit": ("fits", "load"),
     "predict": ("api", "predict"),
+    "predict_dataframe": ("dataframes", "predict_dataframe"),
     "reference_fit": ("api", "reference_fit"),
     "save": ("fits", "save"),
     "simulate": ("simulator", "simulate"),
@@ -47,6 +49,7 @@ __all__ = [
     "load",
     "load_fit",
     "predict",
+    "predict_dataframe",
     "reference_fit",
     "save",
     "simulate",
