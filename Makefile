@@ -50,14 +50,14 @@ $(STAMP): pyproject.toml constraints.txt $(REBUILD)
 	@rm -f $@
 	@$(BIN)/python -m pip install -qq --upgrade --constraint constraints.txt pip
 	@$(BIN)/python -m pip install -qq --constraint constraints.txt --build-constraint constraints.txt \
-		--editable . --group dev
+		--editable '.[fit,dask]' --group dev
 	@echo '$(CURDIR)' > $@
 
 constraints: ## resolve the dependencies anew and rewrite constraints.txt
 	@rm -rf .cache/resolve && mkdir -p .cache
 	@python=$$(PYTHON=$${PYTHON:-python3.12} .ci/find-python) && "$$python" -m venv .cache/resolve
 	@.cache/resolve/bin/python -m pip install --quiet --upgrade pip
-	@.cache/resolve/bin/python -m pip install --quiet --editable . --group dev hatchling editables
+	@.cache/resolve/bin/python -m pip install --quiet --editable '.[fit,dask]' --group dev hatchling editables
 	@grep '^#' constraints.txt > .cache/constraints.txt
 	@.cache/resolve/bin/python -m pip freeze --all --exclude-editable >> .cache/constraints.txt
 	@mv .cache/constraints.txt constraints.txt && rm -rf .cache/resolve

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from t2m_bayes.api import predict, reference_fit
+    from t2m_bayes.dataframes import predict_dataframe
     from t2m_bayes.errors import T2MError
     from t2m_bayes.fits import Fit, save
     from t2m_bayes.fits import load as load_fit
@@ -34,6 +35,7 @@ _HOMES: Final = {
     "load_server_excel": ("loading", "load_server_excel"),
     "load_tegra_csv": ("loading", "load_tegra_csv"),
     "predict": ("api", "predict"),
+    "predict_dataframe": ("dataframes", "predict_dataframe"),
     "reference_fit": ("api", "reference_fit"),
     "save": ("fits", "save"),
     "simulate": ("simulator", "simulate"),
@@ -53,6 +55,7 @@ __all__ = [
     "load_server_excel",
     "load_tegra_csv",
     "predict",
+    "predict_dataframe",
     "reference_fit",
     "save",
     "simulate",
@@ -65,7 +68,12 @@ def __getattr__(name: str) -> Any:
         value: Any = _version()
     elif name in _HOMES:
         module, attribute = _HOMES[name]
-        value = getattr(import_module(f"{__name__}.{module}"), attribute)
+        try:
+            value = getattr(import_module(f"{__name__}.{module}"), attribute)
+        except ModuleNotFoundError as error:
+            from t2m_bayes.errors import missing_extra
+
+            raise ImportError(missing_extra(error) or str(error)) from error
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -6,7 +6,7 @@ Reading one needs NumPy and h5py only. The file is netCDF-4, so xarray and ArviZ
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,6 +56,7 @@ class Fit:
         dims: Variable name to the names of its dimensions after ``chain`` and ``draw``.
         reads: What was read of each series, in the order of ``coords.series``.
         provenance: Data hash, versions, seed, priors and diagnostics; plain JSON values.
+        remembered: What predictions have read off the draws, to be read again at once.
     """
 
     coords: Coords
@@ -63,6 +64,7 @@ class Fit:
     dims: Mapping[str, tuple[str, ...]]
     reads: tuple[Reads, ...]
     provenance: Mapping[str, Any]
+    remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -26,6 +26,8 @@ from t2m_bayes.priors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from t2m_bayes.fits import Fit
@@ -115,15 +117,25 @@ class CellDraws:
 
     def outside(self, input_tokens: Floats, output_tokens: Floats) -> list[str]:
         """Return warnings for requests outside the measured token range."""
-        said = []
+        return self.outside_warnings(self.count_outside(input_tokens, output_tokens))
+
+    def count_outside(self, input_tokens: Floats, output_tokens: Floats) -> dict[str, int]:
+        """Return how many requests lie outside the measured range of each token count."""
+        counts = {}
         for what, values in (("input_tokens", input_tokens), ("output_tokens", output_tokens)):
             read = self.read.get(what)
-            if read is None:
-                continue
-            beyond = (values < read[0]) | (values > read[1])
-            if beyond.any():
+            if read is not None:
+                counts[what] = int(((values < read[0]) | (values > read[1])).sum())
+        return counts
+
+    def outside_warnings(self, counts: Mapping[str, int]) -> list[str]:
+        """Return warnings for that many requests outside the measured ranges."""
+        said = []
+        for what, count in counts.items():
+            read = self.read.get(what)
+            if count and read is not None:
                 said.append(
-                    f"{self.name}: {what} of {int(beyond.sum())} request(s) lie outside the "
+                    f"{self.name}: {what} of {count} request(s) lie outside the "
                     f"measured {read[0]:g} to {read[1]:g}; their bands rest on the physics"
                 )
         return said

@@ -14,6 +14,8 @@ from t2m_bayes.formulas import decode_time
 from t2m_bayes.population import CellDraws, cell_draws
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
     import xarray as xr
     from numpy.typing import NDArray
@@ -29,6 +31,12 @@ of the universe."""
 
 BLOCK: Final = 2048
 """Requests predicted at a time: 8 MB for each array at 1,000 draws."""
+
+CELLS: Final = 64
+"""Cells whose draws a fit remembers: some 20 MB at 1,000 draws."""
+
+NOISE: Final = 2**32 - 1
+"""Seeds the noise that requests share, where tile numbers seed the effects of tiles."""
 
 
 @dataclass(frozen=True)
@@ -162,24 +170,56 @@ def predict_bands(
     """
     out: dict[str, Floats] = {m: np.empty((len(requests), 3)) for m in fit.metrics}
     warnings: list[str] = []
-    rng = np.random.default_rng(seed)
-    samples = fit.shape[0] * fit.shape[1]
     levels = (0.5, (1 - prob) / 2, (1 + prob) / 2)
+    for cell, rows in group_by_cell(fit, requests, session, seed, warnings):
+        quantiles = cell_quantiles(
+            cell,
+            requests.input_tokens[rows],
+            requests.output_tokens[rows],
+            dict.fromkeys(fit.metrics, levels),
+            threads=threads,
+        )
+        for metric, values in quantiles.items():
+            out[metric][rows] = values
+    return out, tuple(warnings)
 
-    def one(job: tuple[CellDraws, NDArray[np.intp], tuple[Floats, Floats]]) -> None:
-        cell, block, z = job
-        tokens = requests.input_tokens[block], requests.output_tokens[block]
-        for metric, value in metric_draws(cell, *tokens, z).items():
-            out[metric][block] = _quantiles(value, levels)
+
+def cell_quantiles(
+    cell: CellDraws,
+    input_tokens: Floats,
+    output_tokens: Floats,
+    levels: Mapping[str, Sequence[float]],
+    *,
+    threads: int = 2,
+) -> dict[str, Floats]:
+    """Return quantiles of requests that share an LLM, a device and a session.
+
+    The noise depends on the cell alone, so equal requests have equal quantiles whenever asked.
+
+    Args:
+        cell: What they share.
+        input_tokens: Prompt lengths. shape: (request,)
+        output_tokens: Generated tokens. shape: (request,)
+        levels: Metric to the probabilities below its quantiles.
+        threads: Blocks computed at the same time.
+
+    Returns:
+        Metric to quantiles, in its unit. shape: (request, level)
+    """
+    n = input_tokens.size
+    out: dict[str, Floats] = {m: np.empty((n, len(wanted))) for m, wanted in levels.items()}
+    noise, single = shared_noise(cell), cell.single()
+    z32 = (noise[0].astype(np.float32), noise[1].astype(np.float32))
+
+    def one(start: int) -> None:
+        block = slice(start, start + BLOCK)
+        draws = metric_draws(single, input_tokens[block], output_tokens[block], z32)
+        for metric, wanted in levels.items():
+            out[metric][block] = _quantiles(draws[metric], wanted)
 
     with ThreadPoolExecutor(threads) as pool:
-        for cell, rows in group_by_cell(fit, requests, session, seed, warnings):
-            z = draw_noise(cell, rng, (1, samples))
-            single = cell.single()
-            z32 = (z[0].astype(np.float32), z[1].astype(np.float32))
-            blocks = [rows[i : i + BLOCK] for i in range(0, rows.size, BLOCK)]
-            list(pool.map(one, [(single, block, z32) for block in blocks]))
-    return out, tuple(warnings)
+        list(pool.map(one, range(0, n, BLOCK)))
+    return out
 
 
 def group_by_cell(
@@ -205,9 +245,43 @@ def group_by_cell(
             f"the fit is marked as unusable: {fit.provenance['diagnostics']['verdict']}"
         )
     cells = []
-    for (llm, device, label, params_b, weights_gb), members in groups.items():
+    for key, members in groups.items():
         rows = np.array(members)
-        cell = cell_draws(
+        cell = draws_of(fit, *key, session=session, seed=seed)
+        warnings.extend(w for w in cell.warnings if w not in warnings)
+        warnings.extend(cell.outside(requests.input_tokens[rows], requests.output_tokens[rows]))
+        cells.append((cell, rows))
+    return cells
+
+
+def draws_of(
+    fit: Fit,
+    llm: str,
+    device: str,
+    label: str | None,
+    params_b: float,
+    weights_gb: float,
+    *,
+    session: str,
+    seed: int,
+) -> CellDraws:
+    """Return the draws of one LLM on one device, which depend on the seed and the two alone.
+
+    Args:
+        fit: The fit.
+        llm: LLM, device, session's name and sizes: see :meth:`Requests.keys`.
+        device: Likewise.
+        label: Likewise.
+        params_b: Likewise.
+        weights_gb: Likewise.
+        session: ``new`` or ``same``: see :func:`predict`.
+        seed: Seed of what is drawn from populations.
+    """
+    key = (llm, device, label, params_b, weights_gb, session, seed)
+    if key not in fit.remembered:
+        if len(fit.remembered) == CELLS:
+            fit.remembered.clear()
+        fit.remembered[key] = cell_draws(
             fit,
             llm,
             device,
@@ -217,10 +291,17 @@ def group_by_cell(
             label=label,
             seed=[seed, zlib.crc32(f"{llm}|{device}".encode())],
         )
-        warnings.extend(w for w in cell.warnings if w not in warnings)
-        warnings.extend(cell.outside(requests.input_tokens[rows], requests.output_tokens[rows]))
-        cells.append((cell, rows))
-    return cells
+    cell: CellDraws = fit.remembered[key]
+    return cell
+
+
+def shared_noise(cell: CellDraws) -> tuple[Floats, Floats]:
+    """Return noise that all requests of a cell share: one draw a posterior draw.
+
+    It depends on the cell alone. Shapes: (1, sample).
+    """
+    rng = np.random.default_rng([*cell.seed, NOISE])
+    return draw_noise(cell, rng, (1, cell.step_s.size))
 
 
 def draw_noise(
@@ -234,12 +315,15 @@ def draw_noise(
         shape: Requests, or 1 for noise that all share, and samples.
 
     Returns:
-        Noise of prefill and of decode, each of that shape.
+        Noise of prefill and of decode, each of that shape, in the cell's precision.
     """
+    dtype: Any = cell.step_s.dtype
 
     def student(tail: Floats) -> Floats:
-        chi_square = 2 * rng.standard_gamma(tail / 2, shape)
-        return np.asarray(rng.standard_normal(shape) / np.sqrt(chi_square / tail))
+        half: Any = tail / 2
+        gamma = rng.standard_gamma(half, shape, dtype=dtype)
+        gamma = np.maximum(gamma, np.finfo(dtype).tiny)
+        return np.asarray(rng.standard_normal(shape, dtype=dtype) / np.sqrt(gamma / half))
 
     return student(cell.tail_prefill), student(cell.tail_decode)
 
@@ -252,7 +336,8 @@ def metric_draws(
     Args:
         cell: What they share.
         input_tokens: Prompt lengths. shape: (request,)
-        output_tokens: Generated tokens. shape: (request,)
+        output_tokens: Generated tokens. shape: (request,), or (request, sample) where unknown ones
+            were drawn.
         z: Noise, as :func:`draw_noise` returns it; ``None`` for expected values.
 
     Returns:
@@ -260,7 +345,7 @@ def metric_draws(
     """
     dtype = cell.step_s.dtype
     inputs = input_tokens[:, None].astype(dtype)
-    outputs = output_tokens[:, None].astype(dtype)
+    outputs = output_tokens.reshape(len(inputs), -1).astype(dtype)
     tiles, index = np.unique(tile_of(input_tokens), return_inverse=True)
     stairs = [cell.stair(int(tile)) for tile in tiles]
     level = np.stack([s[0] for s in stairs])[index]
@@ -272,14 +357,14 @@ def metric_draws(
         log_prefill += cell.prefill_noise * z[0]
         with np.errstate(divide="ignore"):
             scale = np.sqrt(cell.decode_noise**2 + (cell.timer_s / decode) ** 2)
-        scale[output_tokens <= 1] = 0
+        scale = np.where(outputs <= 1, 0, scale)
         decode = decode * np.exp(np.minimum(scale * z[1], LONGEST))
     # A heavy tail on the log scale can pass what a float holds; no time is that long.
     prefill = np.exp(np.minimum(log_prefill, LONGEST))
     return {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
 
 
-def _quantiles(values: Floats, levels: tuple[float, ...]) -> Floats:
+def _quantiles(values: Floats, levels: Sequence[float]) -> Floats:
     """Return quantiles over the last axis, with one partition. shape: (request, level)."""
     n = values.shape[1]
     positions = np.array(levels) * (n - 1)

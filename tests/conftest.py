@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from t2m_bayes import fits
+from t2m_bayes.api import reference_fit
 from t2m_bayes.loading import load
 from t2m_bayes.resources import shipped
 from t2m_bayes.schema import Runs
@@ -24,6 +25,8 @@ settings.load_profile("patient")
 
 SMALL_LLMS = ("DSR1-Qwen-1.5B", "DSR1-Llama-8B")
 SMALL_ROWS = 30
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +66,17 @@ def small_fit(small_compiled: Compiled, small_posterior: tuple[DataTree, Samplin
 def small_fit_folder(small_fit: fits.Fit, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder the small fit is saved in; tests leave it as it is."""
     return fits.save(small_fit, tmp_path_factory.mktemp("fit"))
+
+
+@pytest.fixture(scope="session")
+def shipped_fit() -> fits.Fit:
+    """The reference fit: there at once, for what needs a fit but no particular one."""
+    return reference_fit()
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of public measurements, which are not part of the project."""
+    if not REAL.is_dir():
+        pytest.skip(f"the public measurements are not at {REAL}")
+    return REAL

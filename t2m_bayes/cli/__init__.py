@@ -12,9 +12,20 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from t2m_bayes.cli import data, demo, evaluate, predict, reference, simulate, train
+from t2m_bayes.cli import (
+    budget,
+    data,
+    demo,
+    evaluate,
+    plan,
+    predict,
+    reference,
+    simulate,
+    train,
+    workload,
+)
 from t2m_bayes.cli.output import log_to_stderr
-from t2m_bayes.errors import T2MError
+from t2m_bayes.errors import T2MError, missing_extra
 
 BAD_INPUT = 2
 """Exit code of what a user can mend, as for wrong options."""
@@ -29,6 +40,11 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except T2MError as error:
             message = str(error)
+        except ModuleNotFoundError as error:
+            hint = missing_extra(error)
+            if hint is None:
+                raise
+            message = hint
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
@@ -75,6 +91,9 @@ def t2m(
 
 
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.command("budget", epilog=budget.EXAMPLES)(budget.budget)
+app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
+app.command("workload", epilog=workload.EXAMPLES)(workload.workload)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.add_typer(data.app, name="data")

@@ -2,197 +2,53 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from t2m_bayes.cli.output import log
-from t2m_bayes.cli.tables import csv_text, read_cells, write_cells
+from t2m_bayes.bulk import Bands, Columns
+from t2m_bayes.cli.output import log, progress
 from t2m_bayes.errors import DataError
-from t2m_bayes.prediction import predict_bands
-from t2m_bayes.requests import find_device, make_requests
+from t2m_bayes.request_files import open_requests, open_writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
+    from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from t2m_bayes.fits import Fit
-
-NEEDED: Final = ("llm", "input_tokens", "output_tokens")
-PARTS: Final = ("median", "lower", "upper")
-DIGITS: Final = 6
-"""Significant digits of an answer: more than its Monte Carlo error leaves."""
-
-ROWS_SHOWN: Final = 8
-"""Row numbers listed of each fault."""
+    from t2m_bayes.request_tables import Reading
 
 
 def answer(
-    fit: Fit,
-    source: Path,
-    output: Path | None,
-    *,
-    prob: float,
-    session: str,
-    device: str | None,
-    bytes_per_param: float | None,
+    reading: Reading, source: Path, output: Path | None, *, columns: Sequence[str], prob: float
 ) -> None:
     """Predict every row of a table and write the table with the bands added.
 
+    The table is read twice, a block at a time: all of it is checked before the first row is
+    answered.
+
     Args:
-        fit: The fit.
-        source: CSV or Parquet with the columns :data:`NEEDED`.
+        reading: How to read the table, and the fit.
+        source: CSV or Parquet with the columns that ``reading`` needs.
         output: CSV or Parquet to write; standard output by default.
+        columns: Which columns to add: see :meth:`t2m_bayes.bulk.Columns.parse`.
         prob: Probability inside the bands.
-        session: ``new`` or ``same``, for rows without a session of their own.
-        device: Device of rows without one.
-        bytes_per_param: Bytes a parameter takes, for rows with ``params_b``.
 
     Raises:
         DataError: A row cannot be answered. Nothing is written then.
     """
-    answers = [f"{metric}_{part}" for metric in fit.metrics for part in PARTS]
-    table = _read(source, answers)
+    added = Columns.parse(columns, reading.fit.metrics, prob)
+    file = open_requests(source)
+    reading.check_columns(source, file.columns)
+    if taken := [name for name in added.names if name in file.columns]:
+        raise DataError(f"{source}: has columns of answers already: {', '.join(taken)}")
     if output is not None and output.exists() and output.samefile(source):
         raise DataError(f"--output is the file of the requests, {source}: name another")
-    bands, warnings = _bands(fit, table, source, prob, session, device, bytes_per_param)
-    bands = _rounded(bands)
-    answered = table.assign(**{name: bands[:, i] for i, name in enumerate(answers)})
-    if output is None:
-        sys.stdout.write(csv_text(answered))
-    else:
-        write_cells(answered, output)
-        log.info("%d requests answered in %s", len(table), output)
-    for warning in warnings:
+    with progress("checking", file.size) as advance:
+        rows = reading.check(source, file.blocks(advance))
+    with open_writer(file, added.names, output) as writer:
+        bands = Bands(reading, added, writer.render)
+        with progress("predicting", file.size) as advance:
+            for block in file.blocks(advance):
+                writer.write(block, bands.answer(block))
+    if output is not None:
+        log.info("%d requests answered in %s", rows, output)
+    for warning in bands.warnings():
         log.warning("%s", warning)
-
-
-def _read(source: Path, answers: list[str]) -> pd.DataFrame:
-    """Return the table as it stands, if it can be answered and was not yet."""
-    table = read_cells(source)
-    if missing := [name for name in NEEDED if name not in table]:
-        raise DataError(
-            f"{source}: no column {', '.join(missing)}; found: {', '.join(map(str, table))}"
-        )
-    if taken := [name for name in answers if name in table]:
-        raise DataError(f"{source}: has columns of answers already: {', '.join(taken)}")
-    return table.reset_index(drop=True)
-
-
-def _bands(
-    fit: Fit,
-    table: pd.DataFrame,
-    source: Path,
-    prob: float,
-    session: str,
-    device: str | None,
-    bytes_per_param: float | None,
-) -> tuple[NDArray[np.floating[Any]], list[str]]:
-    """Return the answers, of shape (row, answer), and what limits the trust in them."""
-    text = {name: _texts(table, name) for name in ("llm", "device", "session")}
-    devices = text["device"].mask(text["device"].eq(""), device or fit.target_device)
-    sessions = text["session"].mask(text["session"].eq(""), session)
-    number = {
-        name: pd.to_numeric(table[name], errors="coerce").astype(float)
-        for name in ("input_tokens", "output_tokens", "params_b")
-        if name in table
-    }
-    size = number.get("params_b", pd.Series(np.nan, table.index))
-    faults = _Faults(source)
-    for name in ("input_tokens", "output_tokens"):
-        values = number[name]
-        good = values.ge(1) & values.lt(np.inf) & values.mod(1).eq(0)
-        faults.add(name, "must be whole numbers of 1 or more", ~good, table[name])
-    if "params_b" in number:
-        empty = _texts(table, "params_b").eq("") | table["params_b"].isna()
-        good = empty | (size.gt(0) & size.lt(np.inf))
-        faults.add("params_b", "must be numbers above 0, or empty", ~good, table["params_b"])
-    faults.ask("device", devices, lambda name: find_device(fit, name))
-    unsized = text["llm"][~size.gt(0)]
-    faults.ask("llm", unsized, lambda name: make_requests(fit, name, 1, 1))
-    faults.add("llm", "must name an LLM", text["llm"].eq(""))
-    measured = {name for _, name in fit.coords.series}
-    known = sessions.isin({"new", "same"} | measured)
-    what = f"must be new, same or a measured session ({', '.join(sorted(measured))})"
-    faults.add("session", what, ~known, sessions)
-    faults.stop()
-
-    asked = np.empty((len(table), len(PARTS) * len(fit.metrics)))
-    warnings: dict[str, None] = {}
-    new = sessions.eq("new").to_numpy()
-    kinds: tuple[tuple[Literal["new", "same"], NDArray[np.bool_]], ...] = (
-        ("new", new),
-        ("same", ~new),
-    )
-    for kind, rows in kinds:
-        if not rows.any():
-            continue
-        requests = make_requests(
-            fit,
-            text["llm"][rows].tolist(),
-            number["input_tokens"][rows].to_numpy(),
-            number["output_tokens"][rows].to_numpy(),
-            device=devices[rows].tolist(),
-            session=[None if name in ("new", "same") else name for name in sessions[rows]],
-            params_b=size[rows].to_numpy(),
-            bytes_per_param=bytes_per_param,
-        )
-        found, said = predict_bands(fit, requests, prob=prob, session=kind)
-        asked[rows] = np.concatenate([found[metric] for metric in fit.metrics], axis=1)
-        warnings.update(dict.fromkeys(said))
-    return asked, list(warnings)
-
-
-def _rounded(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Return values with :data:`DIGITS` significant digits.
-
-    Scaled by whole powers of ten, which doubles hold exactly, so that each prints that short.
-    """
-    places = DIGITS - 1 - np.floor(np.log10(np.where(values > 0, values, 1.0)))
-    power = 10.0 ** np.abs(places)
-    return np.where(places >= 0, np.round(values * power) / power, np.round(values / power) * power)
-
-
-def _texts(table: pd.DataFrame, name: str) -> pd.Series[str]:
-    """Return a column as trimmed text, empty where the table has none."""
-    if name not in table:
-        return pd.Series("", table.index, dtype=object)
-    column = table[name]
-    return column.astype(object).where(column.notna(), "").astype(str).str.strip().astype(object)
-
-
-class _Faults:
-    """What is wrong with a table, column by column, told all at once."""
-
-    def __init__(self, source: Path) -> None:
-        self.source = source
-        self.lines: list[str] = []
-
-    def add(
-        self, column: str, what: str, wrong: pd.Series[bool], found: pd.Series[Any] | None = None
-    ) -> None:
-        """Note a column's wrong cells, with what was found in the first."""
-        rows = wrong.index[wrong].tolist()
-        if rows:
-            shown = ", ".join(str(row + 1) for row in rows[:ROWS_SHOWN])
-            more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
-            cell = "" if found is None else f"; found {found[rows[0]]!r}"
-            self.lines.append(f"column {column}, data row {shown}{more}: {what}{cell}")
-
-    def ask(self, column: str, names: pd.Series[str], resolve: Callable[[str], object]) -> None:
-        """Note the names that mean nothing."""
-        for name in names.unique():
-            if name:
-                try:
-                    resolve(name)
-                except DataError as error:
-                    self.add(column, str(error), names.eq(name))
-
-    def stop(self) -> None:
-        """Raise what was noted, if anything."""
-        if self.lines:
-            raise DataError("\n  ".join([f"{self.source}: nothing was predicted.", *self.lines]))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 log: Final = logging.getLogger("t2m_bayes")
 
@@ -59,8 +60,32 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: i
     Console(width=width, highlight=False, markup=False, emoji=False).print(table)
 
 
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show a progress bar on standard error, where a person sees it.
+
+    Args:
+        what: What is done, in a word.
+        total: How much there is to do.
+
+    Yields:
+        What to call with how much of it was done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), "{task.percentage:>3.0f} %")
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, advance=done)
+
+
 def duration(seconds: float) -> str:
-    """Return a time with a unit a person would choose: ``140 ms``, ``4.93 s``, ``3 min 12 s``."""
+    """Return a time with units a person would choose: ``140 ms``, ``3 min 12 s``, ``5 d 12 h``."""
     if seconds == 0:
         return "0 s"
     if seconds < 0.9995:
@@ -68,7 +93,24 @@ def duration(seconds: float) -> str:
     if seconds < 119.5:
         return f"{_digits(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
+    if minutes < 120:
+        return f"{minutes} min {rest:02d} s"
+    hours, rest = divmod(round(seconds / 60), 60)
+    if hours < 48:
+        return f"{hours} h {rest:02d} min"
+    days, rest = divmod(round(seconds / 3600), 24)
+    return f"{days} d {rest:02d} h"
+
+
+def amount(metric: str, value: float) -> str:
+    """Return a metric's value with a unit a person would choose, by the suffix of its name."""
+    if metric.endswith("_s"):
+        return duration(value)
+    unit = metric[-1].upper()
+    for prefix, scale in (("M", 1e6), ("k", 1e3)):
+        if abs(value) >= 0.9995 * scale:
+            return f"{_digits(value / scale)} {prefix}{unit}"
+    return f"{_digits(value)} {unit}"
 
 
 def _digits(value: float) -> str:

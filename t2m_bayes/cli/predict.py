@@ -33,6 +33,7 @@ Examples:
   t2m predict --model 8B --input-tokens 100 --output-tokens 50 --prob 0.5 --json
   t2m predict --model my-3B --params-b 3.1 --input-tokens 100 --output-tokens 50
   t2m predict --fit outputs --requests asked.csv --output answered.csv
+  t2m predict --requests day.parquet --output bands.parquet --columns total_s_median,total_s_p95
 """
 
 
@@ -80,6 +81,14 @@ def predict(
         Path | None,
         typer.Option(metavar="FILE", help="Where the answers to --requests go, row by row."),
     ] = None,
+    columns: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Columns that --requests adds: median, lower, upper or percentiles such as p95, "
+            "of every metric; or of one, such as total_s_p95.",
+        ),
+    ] = "median,lower,upper",
     json: JsonOption = False,
 ) -> None:
     """Predict prefill, decode and total time, with a band."""
@@ -91,16 +100,12 @@ def predict(
                 "--output-tokens and --json"
             )
         from t2m_bayes.cli.batch import answer
+        from t2m_bayes.request_tables import Reading
 
-        answer(
-            read_fit(fit),
-            requests,
-            output,
-            prob=prob,
-            session=session.value,
-            device=device,
-            bytes_per_param=bytes_per_param,
+        reading = Reading(
+            read_fit(fit), session.value, device=device, bytes_per_param=bytes_per_param
         )
+        answer(reading, requests, output, columns=columns.split(","), prob=prob)
         return
     if output is not None:
         raise DataError("--output goes with --requests FILE; a single answer is printed")

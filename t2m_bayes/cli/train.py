@@ -32,6 +32,7 @@ Examples:
   t2m train --all-models --output outputs
   t2m train --server server.xlsx --tegra jetson/ --device jetson-orin-nx-16gb --output outputs
   t2m train --runs runs.csv --model 1.5B --unit ms --output outputs/small
+  t2m train --from outputs --runs new.csv --output outputs
 """
 
 
@@ -43,6 +44,14 @@ def train(
         bool, typer.Option("--all-models", help="Train on all LLMs together (the default).")
     ] = False,
     regression: Annotated[str, typer.Option(metavar="NAME", help="`bayes`.")] = "bayes",
+    earlier: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="An earlier fit: fit its runs, which are kept beside it, and the new ones.",
+        ),
+    ] = None,
     runs: RunsOption = None,
     server: ServerOption = None,
     tegra: TegraOption = None,
@@ -80,6 +89,8 @@ def train(
 
     Without data options it is fitted to the shipped samples, which are simulated.
 
+    The run table is kept beside the fit as runs.parquet, for --from; predicting does without it.
+
     An earlier fit in the folder is replaced when the new one is complete, not before. Options of
     the sampler that are not given keep the defaults that suit most data; they are printed.
     """
@@ -92,16 +103,27 @@ def train(
         raise DataError("give --model NAME or --all-models, not both")
     if output.exists() and not output.is_dir():
         raise DataError(f"--output {output} is a file; name a folder")
+    if earlier is not None and not (runs or server or tegra):
+        raise DataError("--from FIT adds runs to a fit: name them with --runs, --server or --tegra")
+    from t2m_bayes import fits
+    from t2m_bayes.decisions import update
+
+    before = None if earlier is None else update.read_earlier(earlier)
     loaded = read_runs(runs, server, tegra, device=device, unit=unit)
     from t2m_bayes.loading import report_text
 
     log.info("%s", report_text(loaded))
+    if before is not None:
+        loaded, known = update.add_runs(before, loaded)
+        log.info("fitted together with the %d runs of %s", len(before.frame), earlier)
+        if known:
+            log.warning("%d runs are among those of %s already: counted once", known, earlier)
     if model is not None:
         from dataclasses import replace
 
         loaded = replace(loaded, frame=only_llm(loaded, model))
         log.info("training on the %d runs of %s", len(loaded), loaded.frame["llm"].iloc[0])
-    from t2m_bayes import fits, inference
+    from t2m_bayes import inference
 
     given = {
         "draws": draws,
@@ -120,6 +142,7 @@ def train(
     )
     fit = inference.fit(loaded, sampling)
     folder = fits.save(fit, output)
+    update.keep_rows(loaded.frame, folder)
     if not fit.usable:
         log.warning("the fit is saved, marked as unusable: predicting from it will say so")
     typer.echo(f"fit written to {folder}")

@@ -1,0 +1,130 @@
+"""Print what five planned runs are worth beside five random ones, on real runs.
+
+    python benchmarks/planning.py --data FOLDER [--seeds 20] [--start 3]
+
+Each seed fits a few random MMLU requests of each LLM, then adds five more: those that ``t2m plan``
+chooses among the rest, or random ones. Both fits predict the same requests that neither has seen.
+The folder holds the public measurements that ``datasets/README.md`` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from t2m_bayes.decisions.plan import plan_runs
+from t2m_bayes.fits import Fit
+from t2m_bayes.inference import Sampling, compile_model
+from t2m_bayes.loading import load
+from t2m_bayes.prediction import predict
+from t2m_bayes.requests import Requests, make_requests
+from t2m_bayes.schema import TIMES
+from t2m_bayes.scoring import score
+
+QUICK = Sampling(draws=800, tune=500, progress=False)
+RUNS, CANDIDATES, TARGETS, TESTED = 5, 150, 150, 400
+console = Console(width=140)
+
+
+def main() -> None:
+    """Run the experiment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the real measurements")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--start", type=int, default=3, help="runs of each LLM to start from")
+    args = parser.parse_args()
+    runs = load(args.data / "orin_mmlu_requests.csv")
+    usable = (runs.frame[["prefill_s", "decode_s"]] > 0).all(axis=1).to_numpy()
+    compiled = compile_model(runs)
+    records = []
+    for seed in range(args.seeds):
+        rng = np.random.default_rng(seed)
+        start = np.zeros(len(runs), dtype=bool)
+        for rows in runs.frame[usable].groupby("llm").groups.values():
+            start[rng.choice(rows, args.start, replace=False)] = True
+        rest = rng.permutation(np.flatnonzero(usable & ~start))
+        could, wanted, tested = np.split(
+            rest[: CANDIDATES + TARGETS + TESTED], [CANDIDATES, CANDIDATES + TARGETS]
+        )
+        before = compiled.fit(start, QUICK)
+        plan = plan_runs(
+            before,
+            requests(before, runs.frame.iloc[could]),
+            requests(before, runs.frame.iloc[wanted]),
+            RUNS,
+            session="same",
+            seed=seed,
+        )
+        test = runs.frame.iloc[tested]
+        for how, added in (
+            ("none", could[:0]),
+            ("planned", could[plan.chosen]),
+            ("random", rng.choice(could, RUNS, replace=False)),
+        ):
+            train = start.copy()
+            train[added] = True
+            fit = compiled.fit(train, QUICK) if added.size else before
+            records += scored(fit, test, how, seed)
+        show(pd.DataFrame(records), seed + 1)
+
+
+def requests(fit: Fit, frame: pd.DataFrame) -> Requests:
+    """Return the requests of rows, in the sessions they were measured in."""
+    return make_requests(
+        fit,
+        frame["llm"].tolist(),
+        frame["input_tokens"].to_numpy(),
+        frame["output_tokens"].to_numpy(),
+        device=frame["device"].tolist(),
+        session=frame["session"].tolist(),
+    )
+
+
+def scored(fit: Fit, test: pd.DataFrame, how: str, seed: int) -> list[dict]:
+    """Score a fit, relative to what was measured so that long requests do not drown short ones."""
+    drawn = predict(fit, requests(fit, test), session="same").draws
+    records = []
+    for metric in (m for m in TIMES if m in test):
+        observed = test[metric].to_numpy()
+        there = observed > 0
+        relative = drawn[metric].reshape(-1, len(test))[:, there] / observed[there]
+        scores = score(relative, np.ones(there.sum()))
+        records.append(
+            {"runs": how, "metric": metric, "seed": seed, "usable": fit.usable}
+            | {name: scores[name] for name in ("width_90", "coverage_90", "crps")}
+        )
+    return records
+
+
+def show(frame: pd.DataFrame, seeds: int) -> None:
+    """Print the means over seeds, and in how many the planned runs were better."""
+    table = Table(title=f"five more runs: mean over {seeds} seeds, relative to the measured times")
+    for name in ("metric", "runs", "90 % width %", "CRPS %", "90 % coverage %", "not usable"):
+        table.add_column(name, justify="right")
+    for (metric, how), rows in frame.groupby(["metric", "runs"], sort=False):
+        table.add_row(
+            *(str(metric), str(how)),
+            *(f"{100 * rows[name].mean():.3f}" for name in ("width_90", "crps")),
+            f"{100 * rows['coverage_90'].mean():.1f}",
+            str(int((~rows["usable"]).sum())),
+        )
+    console.print(table)
+    wide = frame.pivot_table(index=["metric", "seed"], columns="runs", values=["width_90", "crps"])
+    for metric in frame["metric"].unique():
+        for name in ("width_90", "crps"):
+            pair = wide.loc[metric][name]
+            difference = pair["planned"] / pair["random"] - 1
+            error = difference.std() / np.sqrt(len(difference)) if len(difference) > 1 else np.nan
+            console.print(
+                f"{metric} {name}: planned / random - 1 = {100 * difference.mean():+.1f} "
+                f"+- {100 * error:.1f} %, smaller in {(difference < 0).sum()} of {len(difference)}"
+            )
+
+
+if __name__ == "__main__":
+    main()
