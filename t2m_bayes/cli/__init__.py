@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from t2m_bayes.cli import data, demo, evaluate, predict, reference, simulate, train
+from t2m_bayes.cli import data, demo, evaluate, predict, reference, report, simulate, train
 from t2m_bayes.cli.output import log_to_stderr
 from t2m_bayes.errors import T2MError
 
@@ -78,6 +78,7 @@ app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.add_typer(data.app, name="data")
+app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
 app.command("reference", epilog=reference.EXAMPLES)(reference.reference)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
