@@ -36,6 +36,8 @@ class Check:
         passed: Whether it kept to the limit.
         meaning: One sentence on what a failure means for predictions.
         advice: One sentence on what to do about a failure.
+        where: What it was measured at its worst: a variable, an LLM on a device, or rows; empty
+            where that says nothing.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Check:
     passed: bool
     meaning: str
     advice: str
+    where: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the check as plain JSON values."""
