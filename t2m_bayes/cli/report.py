@@ -12,6 +12,7 @@ from t2m_bayes.cli.options import (
     RunsOption,
     ServerOption,
     TegraOption,
+    Unit,
     UnitOption,
     default_fit,
     read_fit,
@@ -67,7 +68,7 @@ def _on_target(
     runs: Sequence[Path] | None,
     server: Path | None,
     tegra: Path | None,
-    unit: UnitOption,
+    unit: Unit | None,
 ) -> pd.DataFrame:
     """Return the runs on the fit's target device."""
     found = read_runs(runs, server, tegra, device=fit.target_device, unit=unit).frame

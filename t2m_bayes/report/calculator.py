@@ -95,10 +95,10 @@ def export(fit: Fit) -> dict[str, Any]:
         fit: The fit; every LLM of it can be chosen with every device.
 
     Returns:
-        ``samples`` (how many draws are kept), ``thinned`` (one in how many), ``metrics``
-        with their names, ``constants`` of the formulas, ``arrays`` and ``cells``. A cell is an LLM on a device in a
-        new or the same session: its ``draws`` mirror the attributes of ``CellDraws``, with the
-        position in ``arrays`` where those have an array.
+        ``samples`` (how many draws are kept), ``thinned`` (one in how many), ``metrics`` with
+        their names, ``constants`` of the formulas, ``arrays`` and ``cells``. A cell is an LLM on a
+        device in a new or the same session: its ``draws`` mirror the attributes of ``CellDraws``,
+        with the position in ``arrays`` where those have an array.
     """
     samples = fit.shape[0] * fit.shape[1]
     step = 1

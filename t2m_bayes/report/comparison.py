@@ -99,8 +99,8 @@ def _block(protocol: str, metric: str, rows: pd.DataFrame) -> dict[str, Any]:
     against = _reference(rows)
     means = rows.groupby("estimator", sort=False)[["mape", "coverage_90"]].mean()
     logs = {
-        score: np.log(
-            rows.pivot_table(index=PAIRED, columns="estimator", values=score, sort=False)
+        score: rows.assign(log=np.log(rows[score])).pivot_table(
+            index=PAIRED, columns="estimator", values="log", sort=False
         )
         for score in ("crps", "interval_score")
     }
@@ -117,7 +117,11 @@ def _block(protocol: str, metric: str, rows: pd.DataFrame) -> dict[str, Any]:
         "title": f"{NAMES.get(metric, metric)}, {protocol}",
         "caption": f"{NAMES.get(metric, metric)}, protocol {protocol}; best CRPS first",
         "head": (
-            "Estimator", "MAPE", "In 90 % band", f"CRPS / {against}", f"Interval score / {against}",
+            "Estimator",
+            "MAPE",
+            "In 90 % band",
+            f"CRPS / {against}",
+            f"Interval score / {against}",
             "Standing",
         ),
         "rows": [

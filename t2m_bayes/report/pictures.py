@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -85,7 +86,9 @@ def picture(
     for i, colour in enumerate(OKABE_ITO[:-1]):
         text = text.replace(colour.lower(), f"var(--series-{i})")
     label = escape(title)
-    return Picture(Markup(text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)), caption)  # noqa: S704
+    return Picture(
+        Markup(text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)), caption
+    )
 
 
 def fans(fit: Fit, runs: pd.DataFrame | None = None) -> Iterator[Picture]:
@@ -106,7 +109,7 @@ def fans(fit: Fit, runs: pd.DataFrame | None = None) -> Iterator[Picture]:
             fixed = "" if prefill else f", {usual[other]:,} {other.replace('_', ' ')}"
             shown = "; points are measured runs" if runs is not None else ""
             yield picture(
-                lambda figure, b=bands, m=metric, a=against: _draw_fan(figure, b, m, a, runs),
+                partial(_draw_fan, bands=bands, metric=metric, against=against, runs=runs),
                 f"fan-{metric}",
                 f"{name} on {fit.target_device} against {against.replace('_', ' ')}, with bands",
                 f"{name}{fixed}: median and {PROB:.0%} band for a new session{shown}.",
