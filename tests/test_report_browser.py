@@ -243,7 +243,7 @@ def test_names_in_a_fit_are_text_and_nothing_else(
 ) -> None:
     name = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     coords = replace(small_fit.coords, llms=(name, *small_fit.coords.llms[1:]))
-    path = write(render(replace(small_fit, coords=coords), tmp_path), tmp_path / "report.html")
+    path = write(render(replace(small_fit, coords=coords)), tmp_path / "report.html")
     for page in opened(browser, path):
         assert name in page.eval_on_selector_all("#llm option", "all => all.map(o => o.text)")
         page.select_option("#llm", name)

@@ -14,7 +14,6 @@ from t2m_bayes.cli.options import (
     TegraOption,
     Unit,
     UnitOption,
-    default_fit,
     read_fit,
     read_runs,
 )
@@ -59,7 +58,7 @@ def report(
     from t2m_bayes.report import render, write
 
     log.info("drawing the report")
-    page = render(known, default_fit() if fit is None else fit, compare=compare, runs=points)
+    page = render(known, fit, compare=compare, runs=points)
     typer.echo(f"report written to {write(page, output)} ({len(page) / 1e6:.1f} MB)")
 
 

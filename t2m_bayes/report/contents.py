@@ -56,10 +56,7 @@ def trust(fit: Fit) -> Trust:
         state, mark, headline = "bad", "\u2717", "Do not rely on these bands yet."
     elif not checked(fit):
         state, mark, headline = "unsure", "?", "The chains are sound; the rest was not checked."
-        text += (
-            " The fit was saved without evidence of how well it matches its runs: train it again "
-            "with `t2m train` to add it."
-        )
+        text += " It was never held against its runs and its prior: train it again to do that."
     else:
         state, mark, headline = "good", "\u2713", "These bands can be relied on."
     groups = [
@@ -92,18 +89,25 @@ def _words(check: Check) -> dict[str, str]:
 def measured(fit: Fit) -> dict[str, Any]:
     """Return what was read: a summary, the citation if there is one, and a table of sessions."""
     coords, provenance = fit.coords, fit.provenance
+    head = [
+        *("LLM", "Device", "Session", "Prefill readings", "Decode readings"),
+        *("Prompt tokens", "Generated tokens"),
+    ]
     rows = []
     for (c, session), reads in zip(coords.series, fit.reads, strict=True):
         llm, device = coords.cells[c]
         rows.append(
-            (
+            [
                 *(coords.llms[llm], coords.devices[device], session),
                 *(f"{count:,}" for count in (reads.prefill, reads.decode)),
                 *(_span(tokens) for tokens in (reads.input_tokens, reads.output_tokens)),
-            )
+            ]
         )
     sizes = dict(zip(coords.llms, coords.params_b, strict=True))
-    rows.sort(key=lambda row: (sizes[row[0]], row[0], row[1], row[2]))
+    rows.sort(key=lambda row: (sizes[row[0]], *row[:3]))
+    if len(coords.devices) == 1:
+        for row in (head, *rows):
+            del row[1]
     return {
         "summary": (
             f"{_many(provenance['rows'], 'run')} of {_many(len(coords.llms), 'LLM')} on "
@@ -111,15 +115,13 @@ def measured(fit: Fit) -> dict[str, Any]:
             f"{', '.join(provenance['sources'])}."
         ),
         "citation": provenance.get("citation"),
-        "head": (
-            *("LLM", "Device", "Session", "Prefill readings", "Decode readings"),
-            *("Prompt tokens", "Generated tokens"),
-        ),
+        "head": head,
         "rows": rows,
+        "text_columns": head.index("Session") + 1,
     }
 
 
-def provenance(fit: Fit, path: Path, compare: Path | None) -> dict[str, Any]:
+def provenance(fit: Fit, path: Path | None, compare: Path | None) -> dict[str, Any]:
     """Return where a fit comes from, and the commands that make it and this report again."""
     known = fit.provenance
     sampling = known["sampling"]
@@ -146,27 +148,27 @@ def provenance(fit: Fit, path: Path, compare: Path | None) -> dict[str, Any]:
     }
 
 
-def _commands(fit: Fit, path: Path, compare: Path | None) -> Iterable[str]:
-    where = shlex.quote(path.as_posix())
+def fit_option(path: Path | None) -> str:
+    """Return how a command names the fit: not at all for the shipped one."""
+    return "" if path is None else f" --fit {shlex.quote(path.as_posix())}"
+
+
+def _commands(fit: Fit, path: Path | None, compare: Path | None) -> Iterable[str]:
+    where = "" if path is None else f" --output {shlex.quote(path.as_posix())}"
     if "citation" in fit.provenance:
-        yield f"t2m reference FOLDER_OF_THE_RUNS --output {where}"
+        yield f"t2m reference FOLDER_OF_THE_RUNS{where}"
     else:
         sampling = fit.provenance["sampling"]
         files = dict.fromkeys(source.partition("#")[0] for source in fit.provenance["sources"])
-        yield " ".join(
-            [
-                "t2m train",
-                *(f"--runs {shlex.quote(name)}" for name in files),
-                *(
-                    f"--{name.replace('_', '-')} {sampling[name]}"
-                    for name in ("draws", "tune", "chains", "target_accept", "seed")
-                ),
-                f"--output {where}",
-            ]
-        )
-    yield f"t2m diagnose --fit {where}"
+        options = [f"--runs {shlex.quote(name)}" for name in files]
+        options += [
+            f"--{name.replace('_', '-')} {sampling[name]}"
+            for name in ("draws", "tune", "chains", "target_accept", "seed")
+        ]
+        yield f"t2m train {' '.join(options)}{where}"
+    yield f"t2m diagnose{fit_option(path)}"
     more = f" --compare {shlex.quote(compare.as_posix())}" if compare is not None else ""
-    yield f"t2m report --fit {where}{more} --output report.html"
+    yield f"t2m report{fit_option(path)}{more} --output report.html"
 
 
 def usual_request(fit: Fit, tokens: int = 256) -> dict[str, int]:

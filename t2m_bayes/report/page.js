@@ -297,8 +297,7 @@
       .getElementById("warnings")
       .replaceChildren(...warnings.map((text) => element("li", {}, text)));
     document.getElementById("command").textContent = [
-      "t2m predict",
-      `--fit ${quoted(document.body.dataset.fit)}`,
+      `t2m predict${document.body.dataset.fit}`,
       `--model ${quoted(request.llm)}`,
       `--device ${quoted(request.device)}`,
       `--input-tokens ${request.inputTokens}`,

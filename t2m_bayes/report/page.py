@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def render(
     fit: Fit,
-    path: Path,
+    path: Path | None = None,
     *,
     compare: Path | None = None,
     runs: pd.DataFrame | None = None,
@@ -27,7 +27,7 @@ def render(
 
     Args:
         fit: The fit.
-        path: Where it is, for the commands that the report shows.
+        path: Where it is, for the commands that the report shows; ``None`` for the shipped fit.
         compare: Folder of a comparison, as ``t2m compare --output`` writes it.
         runs: A run table of the target device whose points are drawn beside the bands.
 
@@ -53,10 +53,10 @@ def render(
         made=datetime.now(UTC).strftime("%Y-%m-%d"),
         css=Markup((parts / "page.css").read_text(encoding="utf-8")),
         js=Markup((parts / "page.js").read_text(encoding="utf-8")),
-        fit_path=path.as_posix(),
+        fit_option=contents.fit_option(path),
         measured=contents.measured(fit),
         trust=contents.trust(fit),
-        evidence=[],
+        evidence=list(pictures.evidence(fit)),
         llms=contents.llms_by_size(fit),
         devices=contents.devices_target_first(fit),
         usual=contents.usual_request(fit),
