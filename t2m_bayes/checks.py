@@ -70,7 +70,7 @@ def checks_of(fit: Fit) -> list[Check]:
         The checks stored with it and the checks of its token ranges.
     """
     stored = [Check.from_dict(c) for c in fit.provenance.get("checks", ())]
-    found = [*stored, _token_range(fit)]
+    found = [*(stored or [_verdict(fit)]), _token_range(fit)]
     return sorted(found, key=lambda check: GROUPS.index(check.group))
 
 
@@ -84,29 +84,40 @@ def failures(checks: Iterable[Check]) -> list[Check]:
     return [check for check in checks if not check.passed]
 
 
+def _verdict(fit: Fit) -> Check:
+    """Return the verdict of a fit made before checks were stored, as one check."""
+    diagnostics = fit.provenance["diagnostics"]
+    return Check(
+        name="verdict",
+        group="sampler",
+        measured=diagnostics["verdict"],
+        limit="the fit can be used",
+        passed=fit.usable,
+        meaning="The chains have not explored the posterior.",
+        advice="Train again.",
+    )
+
+
 def _token_range(fit: Fit) -> Check:
     """Check that the runs of each LLM on the target device span a range of tokens."""
     target = fit.coords.devices.index(fit.target_device)
-    narrow, spans = [], []
+    spans = {}
     for c, (llm, device) in enumerate(fit.coords.cells):
-        if device != target:
-            continue
         reads = [r for (s, _), r in zip(fit.coords.series, fit.reads, strict=True) if s == c]
         for what in ("input", "output"):
             low, high = _range(reads, f"{what}_tokens")
-            told = f"{low:g} to {high:g}" if low <= high else "unknown"
-            words = f"{fit.coords.llms[llm]} {what} {told}"
-            spans.append(words)
-            if not high >= SPAN * max(low, 1.0):
-                narrow.append(words)
+            if device == target and low <= high:
+                spans[f"{fit.coords.llms[llm]} {what} {low:g} to {high:g}"] = high / max(low, 1.0)
+    narrowest = min(spans.values(), default=0.0)
     return Check(
         name="token range",
         group="data",
-        measured=("too narrow: " + "; ".join(narrow)) if narrow else "; ".join(spans),
-        limit=f"most tokens at least {SPAN:g} times the fewest",
-        passed=not narrow,
+        measured=round(narrowest, 2),
+        limit=SPAN,
+        passed=narrowest >= SPAN,
         meaning="Outside the measured tokens a prediction rests on the physics and its priors.",
         advice=f"Measure {fit.target_device} with shorter and longer prompts and answers.",
+        where="most over fewest tokens; " + "; ".join(spans),
     )
 
 

@@ -181,7 +181,7 @@ class Compiled:
                 "priors": {name: asdict(p) for name, p in self.priors.items()},
                 "diagnostics": diagnostics,
                 "checks": [check.to_dict() for check in checks],
-                "versions": _versions(),
+                "versions": package_versions(),
             },
             evidence=found,
         )
@@ -319,7 +319,8 @@ def _target(frame: pd.DataFrame, roles: dict[str, str]) -> str:
     return str(edge[0] if edge else counts.index[-1])
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of what a fit depends on."""
     found = {}
     for name in ("t2m-bayes", "pymc", "nutpie", "pytensor", "arviz", "numpy"):
         try:

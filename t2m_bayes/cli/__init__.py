@@ -12,7 +12,18 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from t2m_bayes.cli import data, demo, evaluate, predict, reference, report, simulate, train
+from t2m_bayes.cli import (
+    calibrate,
+    data,
+    demo,
+    diagnose,
+    evaluate,
+    predict,
+    reference,
+    report,
+    simulate,
+    train,
+)
 from t2m_bayes.cli.output import log_to_stderr
 from t2m_bayes.errors import T2MError
 
@@ -77,9 +88,11 @@ def t2m(
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("diagnose", epilog=diagnose.EXAMPLES)(diagnose.diagnose)
 app.add_typer(data.app, name="data")
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
+app.command("calibrate", epilog=calibrate.EXAMPLES)(calibrate.calibrate)
 app.command("reference", epilog=reference.EXAMPLES)(reference.reference)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 

@@ -74,7 +74,7 @@ def leave_one_out(readings: Readings) -> LeftOut:
 
 def calibration_checks(left_out: Sequence[LeftOut], coords: Coords) -> list[Check]:
     """Check predictions of readings left out, and readings by LLM and device."""
-    checks = [_uniform(one) for one in left_out]
+    checks = [uniform_check(one) for one in left_out]
     checks += [_pareto(one) for one in left_out]
     groups = {one.readings.name: _groups(one.readings, coords) for one in left_out}
     tests = 2 * sum(len(g) for g in groups.values())
@@ -112,7 +112,7 @@ def calibration_evidence(left_out: Sequence[LeftOut], coords: Coords) -> dict[st
     }
 
 
-def _uniform(left_out: LeftOut) -> Check:
+def uniform_check(left_out: LeftOut) -> Check:
     """Check that PIT values are uniform, by a test that allows for their dependence.
 
     POT-C (Tesso and Vehtari 2026, arXiv 2603.02928), as in arviz-stats.

@@ -47,16 +47,17 @@ INFORMED: Final = 0.9
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def draw_prior(model: pm.Model, seed: int) -> xr.DataTree:
+def draw_prior(model: pm.Model, seed: int, draws: int = DRAWS) -> xr.DataTree:
     """Draw from a model's prior and prior predictive, in NumPy, uncompiled.
 
     Args:
         model: The model; the readings drawn are those of the design in its data.
         seed: Seed of the draws.
+        draws: How many.
     """
     with _quiet("pymc.sampling.forward"), model:
         drawn: xr.DataTree = pm.sample_prior_predictive(
-            DRAWS, random_seed=seed, compile_kwargs={"mode": "FAST_COMPILE"}
+            draws, random_seed=seed, compile_kwargs={"mode": "FAST_COMPILE"}
         )
     return drawn
 

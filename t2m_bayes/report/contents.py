@@ -79,7 +79,7 @@ def trust(fit: Fit) -> Trust:
 
 def _words(check: Check) -> dict[str, str]:
     """Return a check with its numbers as a person reads them."""
-    return {"where": ""} | {
+    return {
         name: value if isinstance(value, str) else f"{value:.4g}"
         for name, value in check.to_dict().items()
         if name != "passed"
