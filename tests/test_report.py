@@ -143,8 +143,8 @@ def test_the_comparison_goes_against_us_where_it_does(tmp_path: Path) -> None:
     table = long_table(bayes=1.0, linear=2.0, physics_wls=0.8)
     table.to_csv(tmp_path / "comparison.csv", index=False)
     (tmp_path / "other.csv").write_text("a,b\n")
-    (block,) = comparison.read(tmp_path)["blocks"]
-    rows = {row[0]: row[1:] for row in block["rows"]}
+    (block,) = comparison.read(tmp_path).blocks
+    rows = {row[0]: row[1:] for row in block.rows}
     assert list(rows) == ["physics_wls", "bayes", "linear"]
     assert [rows[name][-1] for name in rows] == ["best", "", ""]
     assert float(rows["linear"][2]) == pytest.approx(2, rel=0.05)
@@ -154,17 +154,17 @@ def test_the_comparison_goes_against_us_where_it_does(tmp_path: Path) -> None:
 
 def test_a_tie_is_called_a_tie(tmp_path: Path) -> None:
     long_table(bayes=1.0, wls=1.0).to_csv(tmp_path / "any-name.csv", index=False)
-    (block,) = comparison.read(tmp_path)["blocks"]
-    assert [row[-1] for row in block["rows"]] == ["best", "tie"]
+    (block,) = comparison.read(tmp_path).blocks
+    assert [row[-1] for row in block.rows] == ["best", "tie"]
 
 
 def test_an_estimator_without_bands_is_shown(tmp_path: Path) -> None:
     table = long_table(bayes=1.0, linear=1.5)
     table.loc[table["estimator"] == "linear", ["crps", "interval_score", "coverage_90"]] = np.nan
     table.to_csv(tmp_path / "comparison.csv", index=False)
-    (block,) = comparison.read(tmp_path)["blocks"]
-    assert block["rows"][1][0] == "linear"
-    assert block["rows"][1][2:] == ("none", "none", "none", "")
+    (block,) = comparison.read(tmp_path).blocks
+    assert block.rows[1][0] == "linear"
+    assert block.rows[1][2:] == ("none", "none", "none", "")
 
 
 @pytest.mark.parametrize(

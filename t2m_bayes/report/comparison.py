@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from t2m_bayes.errors import DataError
+from t2m_bayes.figures import MARKERS, OKABE_ITO
+from t2m_bayes.report.calculator import NAMES
+from t2m_bayes.report.svg import SIZE, Picture, picture
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pandas as pd
+    from matplotlib.figure import Figure
 
 NEEDED: Final = (
     *("protocol", "seed", "estimator", "metric", "llm", "device"),
@@ -29,15 +36,41 @@ TIE: Final = 2.0
 """Standard errors of the mean log ratio below which two estimators are called a tie."""
 
 
-def read(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Block:
+    """The estimators' scores of one metric in one protocol.
+
+    Attributes:
+        title: The metric and the protocol.
+        head: Headings of the table.
+        rows: A row for each estimator, from best to worst CRPS; those without one are last.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison, summed up.
+
+    Attributes:
+        text: What was compared, and how to read it.
+        blocks: Its tables.
+        pictures: The same as figures, one a metric.
+    """
+
+    text: str
+    blocks: list[Block]
+    pictures: list[Picture]
+
+
+def read(folder: Path) -> Compared:
     """Read a comparison and sum it up for the page.
 
     Args:
         folder: Folder with ``comparison.csv``, or with one CSV of any name; or the file itself.
-
-    Returns:
-        ``text``, and ``blocks``: for each protocol and metric a title, a caption, a table of the
-        estimators from best to worst CRPS, and pictures.
 
     Raises:
         DataError: There is no such table, or it lacks a column.
@@ -56,11 +89,12 @@ def read(folder: Path) -> dict[str, Any]:
         )
     if table.empty:
         raise DataError(f"{path} holds no rows")
-    blocks = [
-        _block(str(protocol), str(metric), rows)
-        for (protocol, metric), rows in table.groupby(["protocol", "metric"], sort=False)
-    ]
-    return {"blocks": blocks, "text": _text(table)}
+    groups = table.groupby(["metric", "protocol"], sort=False)
+    return Compared(
+        text=_text(table),
+        blocks=[_block(str(metric), str(protocol), rows) for (metric, protocol), rows in groups],
+        pictures=list(_pictures(table)),
+    )
 
 
 def _find(folder: Path) -> Path:
@@ -93,52 +127,98 @@ def _reference(table: pd.DataFrame) -> str:
     return OURS if OURS in names else str(names[0])
 
 
-def _block(protocol: str, metric: str, rows: pd.DataFrame) -> dict[str, Any]:
-    from t2m_bayes.report.calculator import NAMES
-
+def _block(metric: str, protocol: str, rows: pd.DataFrame) -> Block:
     against = _reference(rows)
     means = rows.groupby("estimator", sort=False)[["mape", "coverage_90"]].mean()
-    logs = {
-        score: rows.assign(log=np.log(rows[score])).pivot_table(
-            index=PAIRED, columns="estimator", values="log", sort=False
-        )
-        for score in ("crps", "interval_score")
-    }
-    ratios = {
-        score: np.exp(log.sub(log[against], axis=0).mean())
-        for score, log in logs.items()
-        if against in log
-    }
-    crps = ratios.get("crps", means["mape"])
-    order = [name for name in crps.sort_values().index if name in means.index]
-    order += [name for name in means.index if name not in order]
-    best = order[0]
-    return {
-        "title": f"{NAMES.get(metric, metric)}, {protocol}",
-        "caption": f"{NAMES.get(metric, metric)}, protocol {protocol}; best CRPS first",
-        "head": (
-            "Estimator",
-            "MAPE",
-            "In 90 % band",
-            f"CRPS / {against}",
-            f"Interval score / {against}",
-            "Standing",
+    ratios = {score: _ratios(rows, score) for score in ("crps", "interval_score")}
+    order = [str(name) for name in ratios["crps"].dropna().sort_values().index]
+    best = order[0] if order else ""
+    order += [str(name) for name in means.index if name not in order]
+    logs = _logs(rows, "crps")
+    return Block(
+        title=f"{NAMES.get(metric, metric)}, {protocol}",
+        head=(
+            *("Estimator", "MAPE", "In 90 % band"),
+            *(f"CRPS / {against}", f"Interval score / {against}", "Standing"),
         ),
-        "rows": [
+        rows=[
             (
                 name,
-                f"{means.loc[name, 'mape']:.2%}",
+                _shown(means.loc[name, "mape"], "{:.2%}"),
                 _shown(means.loc[name, "coverage_90"], "{:.1%}"),
-                *(
-                    _shown(ratios[s].get(name, np.nan) if s in ratios else np.nan, "{:.2f}")
-                    for s in ("crps", "interval_score")
-                ),
-                _standing(logs["crps"], best, name),
+                *(_shown(ratios[s].get(name, np.nan), "{:.2f}") for s in ratios),
+                _standing(logs, best, name),
             )
             for name in order
         ],
-        "pictures": [],
-    }
+    )
+
+
+def _logs(rows: pd.DataFrame, score: str) -> pd.DataFrame:
+    """Return the logarithm of a score: a row for each split, a column for each estimator."""
+    return rows.assign(log=np.log(rows[score])).pivot_table(
+        index=PAIRED, columns="estimator", values="log", sort=False
+    )
+
+
+def _ratios(rows: pd.DataFrame, score: str) -> pd.Series:
+    """Return each estimator's score relative to the reference's, on the splits both have."""
+    logs, against = _logs(rows, score), _reference(rows)
+    if against not in logs:
+        return logs.mean() * np.nan
+    return logs.sub(logs[against], axis=0).mean().map(np.exp)
+
+
+def _pictures(table: pd.DataFrame) -> Iterator[Picture]:
+    """Draw the CRPS of all estimators and protocols, relative to the reference."""
+    against = _reference(table)
+    for i, (metric, rows) in enumerate(table.groupby("metric", sort=False)):
+        ratios = {
+            str(protocol): found
+            for protocol, group in rows.groupby("protocol", sort=False)
+            if not (found := _ratios(group, "crps").dropna()).empty
+        }
+        if not ratios:
+            continue
+        name = NAMES.get(str(metric), str(metric))
+        yield picture(
+            partial(_draw, ratios=ratios, against=against),
+            f"compared-{i}",
+            f"{name}: CRPS of every estimator relative to {against}",
+            f"{name}: CRPS relative to {against}, by protocol. To the right of the line is worse.",
+            (SIZE[0], 1.6 + 0.27 * rows["estimator"].nunique()),
+        )
+
+
+def _draw(figure: Figure, ratios: dict[str, pd.Series], against: str) -> None:
+    import pandas as pd
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    ax = figure.subplots()
+    order = pd.DataFrame(ratios).median(axis=1).sort_values(ascending=False)
+    place = {name: i for i, name in enumerate(order.index)}
+    for k, (protocol, found) in enumerate(ratios.items()):
+        ax.plot(
+            found.to_numpy(),
+            [place[name] for name in found.index],
+            MARKERS[k % len(MARKERS)],
+            color=OKABE_ITO[k % len(OKABE_ITO)],
+            markersize=5,
+            label=protocol,
+        )
+    ax.axvline(1.0, color="black", linewidth=0.8, linestyle=":")
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(low, 0.45), max(high, 2.2))
+    ax.set_yticks(list(place.values()), list(place), fontsize=9)
+    ax.set_xlabel(f"CRPS / that of {against}")
+    ax.grid(visible=True, axis="x", linewidth=0.4, alpha=0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
 
 
 def _standing(logs: pd.DataFrame, best: str, name: str) -> str:

@@ -51,7 +51,9 @@ def trust(fit: Fit) -> Trust:
     checks = checks_of(fit)
     bad = failures(checks)
     verdict = str(fit.provenance["diagnostics"]["verdict"])
-    text = f"{verdict[0].upper()}{verdict[1:].rstrip('.')}."
+    text = f"The sampler says: {verdict.rstrip('.')}."
+    if bad:
+        text = f"What failed comes first, with what it means and what to do about it. {text}"
     if bad or not fit.usable:
         state, mark, headline = "bad", "\u2717", "Do not rely on these bands yet."
     elif not checked(fit):

@@ -296,7 +296,7 @@
     document
       .getElementById("warnings")
       .replaceChildren(...warnings.map((text) => element("li", {}, text)));
-    document.getElementById("command").textContent = [
+    const words = [
       `t2m predict${document.body.dataset.fit}`,
       `--model ${quoted(request.llm)}`,
       `--device ${quoted(request.device)}`,
@@ -304,7 +304,10 @@
       `--output-tokens ${request.outputTokens}`,
       `--prob ${request.prob}`,
       `--session ${request.session}`,
-    ].join(" ");
+    ];
+    document
+      .getElementById("command")
+      .replaceChildren(...words.flatMap((word) => [element("span", {}, word), " "]));
   }
 
   form.addEventListener("input", update);

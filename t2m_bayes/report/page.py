@@ -42,6 +42,7 @@ def render(
 
     from t2m_bayes.report import comparison, pictures
 
+    compared = None if compare is None else comparison.read(compare)
     parts = files("t2m_bayes.report")
     environment = Environment(
         loader=PackageLoader("t2m_bayes.report", ""), autoescape=True, undefined=StrictUndefined
@@ -64,7 +65,7 @@ def render(
         samples=posterior["samples"],
         thinned=posterior["thinned"],
         predicted=list(pictures.fans(fit, runs)),
-        compared=None if compare is None else comparison.read(compare),
+        compared=compared,
         provenance=contents.provenance(fit, path, compare),
         posterior=posterior,
     )

@@ -82,12 +82,13 @@ def evidence(fit: Fit) -> Iterator[Picture]:
     )
     for reading in dict.fromkeys(group["reading"] for group in found["ppc"]):
         groups = [group for group in found["ppc"] if group["reading"] == reading]
+        shares = [100 * quantile for quantile in groups[0]["quantiles"]]
         yield picture(
-            partial(_drawn, partial(draw.residuals, groups=groups)),
+            partial(_drawn, partial(_residuals, groups=groups)),
             f"residuals-{reading}",
             f"Posterior predictive check of {reading}",
-            f"Residuals of {reading}: points are quantiles of the measured ones, bars where the "
-            "model's own readings would put them.",
+            f"Residuals of {reading}: points are quantiles of the measured ones, {shares[0]:g} to "
+            f"{shares[-1]:g}% downwards; bars are where the model's own readings would put them.",
             (SIZE[0], 1.2 + 0.75 * len(groups)),
         )
     for kind, title, caption in (
@@ -148,6 +149,10 @@ def _legend(figure: Figure, ax: Axes, columns: int = 2) -> None:
 def _all_pits(ax: Axes, pits: dict[str, list[float]]) -> None:
     for i, (name, values) in enumerate(pits.items()):
         draw.pit(ax, values, name, i)
+
+
+def _residuals(ax: Axes, groups: list[dict[str, Any]]) -> None:
+    draw.residuals(ax, groups).set_xlabel("residual (% of the expectation)")
 
 
 def _all_ranks(figure: Figure, ranks: dict[str, list[list[int]]]) -> None:
