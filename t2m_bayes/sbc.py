@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import nutpie
-from arviz_stats.ecdf_utils import get_pointwise_confidence_band, simulate_confidence_bands
+from arviz_stats import ecdf_utils
 
 from t2m_bayes.errors import DataError
 from t2m_bayes.evidence.prior import draw_prior
@@ -213,7 +213,7 @@ def _fit(
     """
     model, design = compiled.model, compiled.design
     data = model_data(design)
-    drawn = {}
+    drawn: dict[str, Any] = {}
     for variable in model.observed_RVs:
         values = readings[variable.name]
         data[model.rvs_to_values[variable].name] = values
@@ -271,8 +271,8 @@ def _labels(truth: xr.Dataset) -> Iterator[str]:
 @lru_cache
 def _band(simulations: int, prob: float) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(0)
-    pointwise = simulate_confidence_bands(simulations, 1, _points(), prob, BANDS, rng)
-    low, high = get_pointwise_confidence_band(pointwise, simulations, _points())
+    pointwise = ecdf_utils.simulate_confidence_bands(simulations, 1, _points(), prob, BANDS, rng)
+    low, high = ecdf_utils.get_pointwise_confidence_band(pointwise, simulations, _points())
     return low - _points(), high - _points()
 
 
