@@ -49,6 +49,10 @@ BANDS: Final = 10_000
 """Simulated ECDFs that a band is made of."""
 
 SUFFIXES: Final = ("_s", "_j", "_w")
+"""Units in which a design holds readings."""
+
+LARGEST: Final = 300.0
+"""Largest logarithm that chains start from: heavy tails can draw more than a float holds."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ def _fit(
         data[model.rvs_to_values[variable].name] = values
         for name in (f"{variable.name}{suffix}" for suffix in SUFFIXES):
             if hasattr(design, name):
-                drawn[name] = np.exp(values)
+                drawn[name] = np.exp(np.clip(values, -LARGEST, LARGEST))
     start = starting_point(replace(design, **drawn))
     graph = compiled.compiled
     usual = graph.initial_point_func
