@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import nutpie
-from arviz_stats.ecdf_utils import get_pointwise_confidence_band, simulate_confidence_bands
+from arviz_stats import ecdf_utils
 
 from t2m_bayes.errors import DataError
 from t2m_bayes.evidence.prior import draw_prior
@@ -49,6 +49,10 @@ BANDS: Final = 10_000
 """Simulated ECDFs that a band is made of."""
 
 SUFFIXES: Final = ("_s", "_j", "_w")
+"""Units in which a design holds readings."""
+
+LARGEST: Final = 300.0
+"""Largest logarithm that chains start from: heavy tails can draw more than a float holds."""
 
 
 @dataclass(frozen=True)
@@ -213,13 +217,13 @@ def _fit(
     """
     model, design = compiled.model, compiled.design
     data = model_data(design)
-    drawn = {}
+    drawn: dict[str, Any] = {}
     for variable in model.observed_RVs:
         values = readings[variable.name]
         data[model.rvs_to_values[variable].name] = values
         for name in (f"{variable.name}{suffix}" for suffix in SUFFIXES):
             if hasattr(design, name):
-                drawn[name] = np.exp(values)
+                drawn[name] = np.exp(np.clip(values, -LARGEST, LARGEST))
     start = starting_point(replace(design, **drawn))
     graph = compiled.compiled
     usual = graph.initial_point_func
@@ -271,8 +275,8 @@ def _labels(truth: xr.Dataset) -> Iterator[str]:
 @lru_cache
 def _band(simulations: int, prob: float) -> tuple[Floats, Floats]:
     rng = np.random.default_rng(0)
-    pointwise = simulate_confidence_bands(simulations, 1, _points(), prob, BANDS, rng)
-    low, high = get_pointwise_confidence_band(pointwise, simulations, _points())
+    pointwise = ecdf_utils.simulate_confidence_bands(simulations, 1, _points(), prob, BANDS, rng)
+    low, high = ecdf_utils.get_pointwise_confidence_band(pointwise, simulations, _points())
     return low - _points(), high - _points()
 
 

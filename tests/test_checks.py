@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from typer.testing import CliRunner
 
 from t2m_bayes import cli, fits
@@ -68,9 +69,9 @@ def tampered_draws(posterior: xr.DataTree, change: object) -> xr.DataTree:
     """Return a posterior with its draws changed, its sampler's statistics as they were."""
     sample = change(posterior["posterior"].to_dataset())
     draws = sample.sizes["draw"]
-    stats = posterior["sample_stats"].to_dataset()[["diverging", "energy", "maxdepth_reached"]]
+    kept = posterior["sample_stats"].to_dataset()[["diverging", "energy", "maxdepth_reached"]]
     return xr.DataTree.from_dict(
-        {"posterior": sample, "sample_stats": stats.isel(draw=slice(0, draws))}
+        {"posterior": sample, "sample_stats": kept.isel(draw=slice(0, draws))}
     )
 
 
@@ -104,13 +105,13 @@ def test_independent_draws_pass_the_sampler_checks(
 
     posterior, _ = small_posterior
     sample = independent(posterior["posterior"].to_dataset())
-    stats = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((4, 400), dtype=bool))})
-    sound = xr.DataTree.from_dict({"posterior": sample, "sample_stats": stats})
+    kept = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((4, 400), dtype=bool))})
+    sound = xr.DataTree.from_dict({"posterior": sample, "sample_stats": kept})
     checks = sampler_checks(sound, small_compiled.model, sample[["log_step"]])
     assert failed(checks) == set()
     assert verdict(checks)["usable"]
     divergent = xr.DataTree.from_dict(
-        {"posterior": sample, "sample_stats": stats.assign(diverging=stats["diverging"] | True)}
+        {"posterior": sample, "sample_stats": kept.assign(diverging=kept["diverging"] | True)}
     )
     assert failed(sampler_checks(divergent, small_compiled.model, sample)) == {"divergences"}
 
@@ -215,6 +216,29 @@ def test_uniform_probabilities_pass_and_others_do_not(n: int, seed: int) -> None
     assert checks_by_pit(ranks).passed
     assert not checks_by_pit(ranks**2).passed
     assert not checks_by_pit(0.5 + (ranks - 0.5) * 0.6).passed
+
+
+def test_readings_left_out_are_those_of_a_refit() -> None:
+    """A normal mean with known noise and a flat prior, where leaving out is a formula."""
+    rng = np.random.default_rng(0)
+    n, draws = 30, 4000
+    value = rng.normal(size=n)
+    mean = rng.normal(value.mean(), 1 / np.sqrt(n), size=(draws, 1))
+    index, nothing = np.arange(n), np.zeros(n)
+    one = Readings(
+        name="decode", row=index, series=index, value=value, logarithm=True, expected=nothing,
+        extreme=nothing, weight=nothing, log_likelihood=nothing, sampled=index,
+        log_density=stats.norm.logpdf(value, mean, 1.0), probability=stats.norm.cdf(value, mean),
+        location=np.broadcast_to(mean, (draws, n)), scale=np.ones((draws, n)),
+        tail=np.full((draws, n), np.inf),
+    )  # fmt: skip
+    left_out = leave_one_out(one)
+    others = (value.sum() - value) / (n - 1)
+    exact = stats.norm(others, np.sqrt(1 + 1 / (n - 1)))
+    np.testing.assert_allclose(left_out.pit, exact.cdf(value), atol=0.01)
+    np.testing.assert_allclose(left_out.elpd, exact.logpdf(value), atol=0.03)
+    assert left_out.p.sum() == pytest.approx(1.0, abs=0.3)
+    assert left_out.k.max() < 0.5
 
 
 def checks_by_pit(pit: np.ndarray) -> Check:

@@ -164,7 +164,15 @@ def test_an_estimator_without_bands_is_shown(tmp_path: Path) -> None:
     table.to_csv(tmp_path / "comparison.csv", index=False)
     (block,) = comparison.read(tmp_path).blocks
     assert block.rows[1][0] == "linear"
-    assert block.rows[1][2:] == ("none", "none", "none", "")
+    assert block.rows[1][2:] == ("none", "none", "none", "no band")
+
+
+def test_an_estimator_that_left_splits_out_is_last(tmp_path: Path) -> None:
+    table = long_table(bayes=1.0, linear=0.5)
+    table = table[(table["estimator"] == "bayes") | (table["seed"] > 0)]
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    (block,) = comparison.read(tmp_path).blocks
+    assert [(row[0], row[-1]) for row in block.rows] == [("bayes", "best"), ("linear", "partial")]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -62,7 +62,7 @@ def calibrate(
     from t2m_bayes.pictures import calibration_picture
 
     table = read_runs(runs, None, None) if runs else sbc.small_runs(load(*sample_paths()))
-    given = {"draws": draws, "tune": tune, "cores": cores, "seed": seed}
+    given: dict[str, Any] = {"draws": draws, "tune": tune, "cores": cores, "seed": seed}
     sampling = replace(sbc.SAMPLING, **{k: v for k, v in given.items() if v is not None})
     output.mkdir(parents=True, exist_ok=True)
     log.info("compiling the model for %d runs, then %d simulations", len(table), simulations)

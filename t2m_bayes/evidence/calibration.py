@@ -63,9 +63,10 @@ class LeftOut:
 
 def leave_one_out(readings: Readings) -> LeftOut:
     """Leave each reading out by Pareto-smoothed importance sampling (arXiv 1507.02646)."""
-    density = xr.DataArray(readings.log_density, dims=("draw", "reading"))
-    log_weights, k = (v.to_numpy() for v in density.azstats.psislw(dim="draw"))
     density = readings.log_density.T
+    # arviz-stats takes the log likelihood, and weighs by its inverse.
+    labelled = xr.DataArray(density, dims=("reading", "draw"))
+    log_weights, k = (v.to_numpy() for v in labelled.azstats.psislw(dim="draw"))
     elpd = special.logsumexp(log_weights + density, axis=1)
     whole = special.logsumexp(density, axis=1) - np.log(density.shape[1])
     pit = np.sum(np.exp(log_weights) * readings.probability.T, axis=1)

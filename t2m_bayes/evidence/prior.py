@@ -243,5 +243,5 @@ def _standard(values: xr.DataArray, prior: Prior) -> xr.DataArray:
 
 def _log_density(values: xr.DataArray, z: xr.DataArray, prior: Prior) -> xr.DataArray:
     """Return a prior's log density up to a constant, summed over everything but the draws."""
-    density = -0.5 * z**2 - (np.log(values) if prior.kind == "lognormal" else 0.0)
+    density: xr.DataArray = -0.5 * z**2 - (np.log(values) if prior.kind == "lognormal" else 0.0)
     return density.sum([d for d in density.dims if d not in ("chain", "draw")])

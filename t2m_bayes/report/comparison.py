@@ -43,7 +43,8 @@ class Block:
     Attributes:
         title: The metric and the protocol.
         head: Headings of the table.
-        rows: A row for each estimator, from best to worst CRPS; those without one are last.
+        rows: A row for each estimator, from best to worst CRPS; those that did not answer every
+            split are last.
     """
 
     title: str
@@ -70,7 +71,8 @@ def read(folder: Path) -> Compared:
     """Read a comparison and sum it up for the page.
 
     Args:
-        folder: Folder with ``comparison.csv``, or with one CSV of any name; or the file itself.
+        folder: Folder with ``comparison.csv``, or with one CSV of any name as ``t2m compare``
+            leaves it; or the file itself.
 
     Raises:
         DataError: There is no such table, or it lacks a column.
@@ -129,12 +131,15 @@ def _reference(table: pd.DataFrame) -> str:
 
 def _block(metric: str, protocol: str, rows: pd.DataFrame) -> Block:
     against = _reference(rows)
-    means = rows.groupby("estimator", sort=False)[["mape", "coverage_90"]].mean()
+    grouped = rows.groupby("estimator", sort=False)
+    mape, coverage = (grouped[score].mean() for score in ("mape", "coverage_90"))
     ratios = {score: _ratios(rows, score) for score in ("crps", "interval_score")}
-    order = [str(name) for name in ratios["crps"].dropna().sort_values().index]
-    best = order[0] if order else ""
-    order += [str(name) for name in means.index if name not in order]
     logs = _logs(rows, "crps")
+    splits = logs.count()
+    ranked = ratios["crps"].dropna().sort_values()
+    partial_last = sorted(ranked.index, key=lambda name: splits[name] < splits.max())
+    order = [str(name) for name in partial_last]
+    order += [str(name) for name in mape.index if name not in order]
     return Block(
         title=f"{NAMES.get(metric, metric)}, {protocol}",
         head=(
@@ -144,10 +149,10 @@ def _block(metric: str, protocol: str, rows: pd.DataFrame) -> Block:
         rows=[
             (
                 name,
-                _shown(means.loc[name, "mape"], "{:.2%}"),
-                _shown(means.loc[name, "coverage_90"], "{:.1%}"),
+                _shown(mape[name], "{:.2%}"),
+                _shown(coverage[name], "{:.1%}"),
                 *(_shown(ratios[s].get(name, np.nan), "{:.2f}") for s in ratios),
-                _standing(logs, best, name),
+                _standing(logs, order[0], name),
             )
             for name in order
         ],
@@ -156,7 +161,8 @@ def _block(metric: str, protocol: str, rows: pd.DataFrame) -> Block:
 
 def _logs(rows: pd.DataFrame, score: str) -> pd.DataFrame:
     """Return the logarithm of a score: a row for each split, a column for each estimator."""
-    return rows.assign(log=np.log(rows[score])).pivot_table(
+    positive = rows[score].where(rows[score] > 0)
+    return rows.assign(log=np.log(positive)).pivot_table(
         index=PAIRED, columns="estimator", values="log", sort=False
     )
 
@@ -222,11 +228,19 @@ def _draw(figure: Figure, ratios: dict[str, pd.Series], against: str) -> None:
 
 
 def _standing(logs: pd.DataFrame, best: str, name: str) -> str:
-    """Return ``best``, ``tie`` where the difference from the best is within its error, or none."""
+    """Return ``best``; ``tie`` where the difference is within its error; ``partial`` or nothing.
+
+    Args:
+        logs: Logarithm of the CRPS. shape: (split, estimator)
+        best: The estimator with the smallest CRPS among those that answered every split.
+        name: The estimator.
+    """
+    if name not in logs:
+        return "no band"
+    if logs[name].count() < logs.count().max():
+        return "partial"
     if name == best:
         return "best"
-    if name not in logs or best not in logs:
-        return ""
     difference = (logs[name] - logs[best]).dropna()
     if len(difference) < 2:
         return ""
