@@ -1,4 +1,4 @@
-"""Fit a server's Excel and a Jetson's CSVs, check the fit, save it, and predict from it.
+"""From files to a report: fit a server's Excel and a Jetson's CSVs, save, predict, and report.
 
     python examples/fit_your_device.py [--server FILE] [--tegra FOLDER] [--output DIR]
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import t2m_bayes
 from t2m_bayes.inference import Sampling
 from t2m_bayes.loading import report_text
+from t2m_bayes.report import render, write
 from t2m_bayes.resources import shipped
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -32,3 +33,9 @@ again = t2m_bayes.load_fit(folder)
 prediction = t2m_bayes.predict(again, "8B", input_tokens=100, output_tokens=50)
 lower, upper = prediction.interval(0.9)["total_s"][0]
 print(f"8B, 100 tokens in, 50 out: {lower:.2f} to {upper:.2f} s with 90 % probability")
+
+page = write(
+    render(again, folder, runs=runs.frame[runs.frame["device"] == again.target_device]),
+    folder / "report.html",
+)
+print(f"what was measured, whether to trust it, and a calculator: {page}")

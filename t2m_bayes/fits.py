@@ -28,6 +28,9 @@ FORMAT: Final = 1
 
 POSTERIOR, PROVENANCE = "posterior.nc", "fit.json"
 
+EVIDENCE: Final = "evidence"
+"""Variable of the file that holds the evidence, as the bytes of a JSON text."""
+
 
 @dataclass(frozen=True)
 class Reads:
@@ -55,7 +58,9 @@ class Fit:
         draws: Variable name to draws. shape: (chain, draw, ...)
         dims: Variable name to the names of its dimensions after ``chain`` and ``draw``.
         reads: What was read of each series, in the order of ``coords.series``.
-        provenance: Data hash, versions, seed, priors and diagnostics; plain JSON values.
+        provenance: Data hash, versions, seed, priors, diagnostics and checks; plain JSON values.
+        evidence: What the checks were made of, for figures (:mod:`t2m_bayes.evidence`): plain JSON
+            values, no row of the data among them; empty where it was not computed.
         remembered: What predictions have read off the draws, to be read again at once.
     """
 
@@ -64,6 +69,7 @@ class Fit:
     dims: Mapping[str, tuple[str, ...]]
     reads: tuple[Reads, ...]
     provenance: Mapping[str, Any]
+    evidence: Mapping[str, Any] = field(default_factory=dict)
     remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -131,7 +137,11 @@ def save(fit: Fit, directory: Path | str) -> Path:
         coords={dim: values for dim, values in names.items() if dim in used},
         attrs={"t2m_bayes": json.dumps(header)},
     )
-    encoding = {name: {"zlib": True, "complevel": 4} for name in fit.draws}
+    if fit.evidence:
+        # A variable, since attributes end at 64 kB; in this file, since one file has one story.
+        text_bytes = json.dumps(dict(fit.evidence), separators=(",", ":")).encode()
+        dataset[EVIDENCE] = ("byte", np.frombuffer(text_bytes, dtype=np.uint8))
+    encoding = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
     part = directory / f".{POSTERIOR}.part"
     dataset.to_netcdf(part, engine="h5netcdf", encoding=encoding)
     text = directory / f".{PROVENANCE}.part"
@@ -203,7 +213,8 @@ def load(path: Path | str) -> Fit:
                 dims[name] = _dimension_names(handle, item)[2:]
             if not draws:
                 raise FitError(f"{file} holds no posterior draws")
-            return _fit(header, draws, dims)
+            raw = handle[EVIDENCE][...].tobytes() if EVIDENCE in handle else b"{}"
+            return _fit(header, draws, dims, json.loads(raw))
     except FitError:
         raise
     # What h5py raises depends on which byte is damaged: all of it means the same here.
@@ -211,7 +222,12 @@ def load(path: Path | str) -> Fit:
         raise FitError(f"{file} cannot be read, it is damaged or cut short: {error}") from error
 
 
-def _fit(header: dict[str, Any], draws: dict[str, Draws], dims: dict[str, tuple[str, ...]]) -> Fit:
+def _fit(
+    header: dict[str, Any],
+    draws: dict[str, Draws],
+    dims: dict[str, tuple[str, ...]],
+    evidence: dict[str, Any],
+) -> Fit:
     coords = header["coords"]
     return Fit(
         coords=Coords(
@@ -237,6 +253,7 @@ def _fit(header: dict[str, Any], draws: dict[str, Draws], dims: dict[str, tuple[
             for r in header["reads"]
         ),
         provenance=header["provenance"],
+        evidence=evidence,
     )
 
 

@@ -10,13 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import arviz as az
 import numpy as np
 import nutpie
 import pymc as pm
 
 from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
+from t2m_bayes.evidence import gather, sampler_checks, verdict
 from t2m_bayes.fits import Fit, Reads
 from t2m_bayes.hierarchy import joint_model, model_data, starting_point
 from t2m_bayes.priors import Prior, device_rates, device_role, load_priors
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
     from t2m_bayes.schema import Runs
 
 log = logging.getLogger(__name__)
-
-RHAT_LIMIT: Final = 1.01
-"""Largest r-hat of a usable fit (Vehtari et al. 2021, doi:10.1214/20-BA1221)."""
-
-ESS_LIMIT: Final = 400
-"""Smallest bulk and tail effective sample size of a usable fit (the same source)."""
 
 THINNED: Final = 250
 """Draws of each chain that a fit keeps."""
@@ -86,7 +80,13 @@ class Compiled:
     compiled: Any
     sources: tuple[str, ...]
 
-    def fit(self, rows: NDArray[np.bool_] | None = None, sampling: Sampling = Sampling()) -> Fit:
+    def fit(
+        self,
+        rows: NDArray[np.bool_] | None = None,
+        sampling: Sampling = Sampling(),
+        *,
+        evidence: bool = False,
+    ) -> Fit:
         """Fit to some rows of the table.
 
         Rows that are left out reach no likelihood; they only made room for their coefficients,
@@ -95,15 +95,18 @@ class Compiled:
         Args:
             rows: Which rows to fit to; all by default. shape: (row,)
             sampling: How to sample.
+            evidence: Whether to hold the fit against its rows and prior too, which takes some ten
+                seconds: see :func:`t2m_bayes.evidence.gather`.
 
         Returns:
-            The fit, thinned, with its diagnostics in ``provenance["diagnostics"]``.
+            The fit, thinned, with its diagnostics in ``provenance["diagnostics"]`` and its checks
+            in ``provenance["checks"]``.
         """
         started = time.perf_counter()
         posterior = self.sample(rows, sampling)
         took = time.perf_counter() - started
         log.info("sampled in %.0f s", took)
-        return self.condense(posterior, rows, sampling)
+        return self.condense(posterior, rows, sampling, evidence=evidence)
 
     def sample(
         self, rows: NDArray[np.bool_] | None = None, sampling: Sampling = Sampling()
@@ -120,7 +123,12 @@ class Compiled:
         return _sample(self, self.design if rows is None else self.design.subset(rows), sampling)
 
     def condense(
-        self, posterior: xr.DataTree, rows: NDArray[np.bool_] | None, sampling: Sampling
+        self,
+        posterior: xr.DataTree,
+        rows: NDArray[np.bool_] | None,
+        sampling: Sampling,
+        *,
+        evidence: bool = False,
     ) -> Fit:
         """Check a posterior and keep what predictions need of it.
 
@@ -128,17 +136,35 @@ class Compiled:
             posterior: What :meth:`sample` returned.
             rows: The rows it was sampled for. shape: (row,)
             sampling: How it was sampled.
+            evidence: See :meth:`fit`.
 
         Returns:
-            The fit, thinned, with its diagnostics.
+            The fit, thinned, with its diagnostics and checks.
         """
         used = np.ones(len(self.frame), dtype=bool) if rows is None else rows
         design = self.design if rows is None else self.design.subset(rows)
-        diagnostics = diagnose(posterior, self.model)
+        checks = sampler_checks(posterior, self.model, _kept(posterior, self.model))
+        diagnostics = verdict(checks)
         log.info("%s", diagnostics["verdict"])
         frame = self.frame[used]
         roles = {d: device_role(d, catalog()) for d in design.coords.devices}
-        stairs = np.flatnonzero(model_data(design)["stair_read"])
+        data = model_data(design)
+        stairs = np.flatnonzero(data["stair_read"])
+        found: dict[str, Any] = {}
+        if evidence:
+            started = time.perf_counter()
+            more, found = gather(
+                self.model,
+                design,
+                data,
+                self.frame,
+                posterior,
+                self.priors,
+                list(_saved(self.model)),
+                roles,
+            )
+            checks += more
+            log.info("checked against rows and prior in %.0f s", time.perf_counter() - started)
         return Fit(
             coords=replace(design.coords, stairs=tuple(design.coords.stairs[k] for k in stairs)),
             draws=_thinned(posterior, self.model, stairs),
@@ -154,8 +180,10 @@ class Compiled:
                 "sampling": asdict(sampling),
                 "priors": {name: asdict(p) for name, p in self.priors.items()},
                 "diagnostics": diagnostics,
-                "versions": _versions(),
+                "checks": [check.to_dict() for check in checks],
+                "versions": package_versions(),
             },
+            evidence=found,
         )
 
 
@@ -196,7 +224,7 @@ def compile_model(
 
 
 def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = False) -> Fit:
-    """Fit the model of time, and of power where any was read, to a run table.
+    """Fit the model of time, and of power where any was read, to a run table, and check the fit.
 
     Args:
         runs: The run table, as :func:`t2m_bayes.load` returns it.
@@ -211,62 +239,7 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
             ``rail_offset`` is off.
     """
     compiled = compile_model(runs, sampler=sampling.sampler, rail_offset=rail_offset)
-    return compiled.fit(sampling=sampling)
-
-
-def diagnose(posterior: xr.DataTree, model: pm.Model) -> dict[str, Any]:
-    """Check a posterior's chains and say in one line whether the fit can be used.
-
-    Args:
-        posterior: Posterior and sample statistics, unthinned.
-        model: Its model; every free variable is checked.
-
-    Returns:
-        ``usable``, ``verdict``, ``rhat_max``, ``ess_bulk_min``, ``ess_tail_min`` with the variable
-        of each, and ``divergences``.
-    """
-    names = [v.name for v in model.free_RVs]
-    sample = posterior["posterior"].to_dataset()[names]
-    worst = {}
-    for key, values, sign in (
-        ("rhat_max", az.rhat(sample), 1),
-        ("ess_bulk_min", az.ess(sample, method="bulk"), -1),
-        ("ess_tail_min", az.ess(sample, method="tail"), -1),
-    ):
-        per_variable = {n: float((sign * values[n]).max()) * sign for n in names}
-        name = max(per_variable, key=lambda n: sign * np.nan_to_num(per_variable[n], nan=np.inf))
-        worst[key] = (per_variable[name], name)
-    divergences = int(posterior["sample_stats"]["diverging"].sum())
-    complaints = []
-    if not worst["rhat_max"][0] <= RHAT_LIMIT:
-        complaints.append(
-            f"r-hat {worst['rhat_max'][0]:.3f} of {worst['rhat_max'][1]} above {RHAT_LIMIT}"
-        )
-    for key in ("ess_bulk_min", "ess_tail_min"):
-        if not worst[key][0] >= ESS_LIMIT:
-            kind = key.split("_")[1]
-            complaints.append(
-                f"{kind} ESS {worst[key][0]:.0f} of {worst[key][1]} below {ESS_LIMIT}"
-            )
-    if divergences:
-        complaints.append(f"{divergences} divergences")
-    numbers = (
-        f"r-hat <= {worst['rhat_max'][0]:.4f}, bulk ESS >= {worst['ess_bulk_min'][0]:.0f}, "
-        f"tail ESS >= {worst['ess_tail_min'][0]:.0f}, {divergences} divergences"
-    )
-    verdict = (
-        f"the fit can be used: {numbers}"
-        if not complaints
-        else f"the fit should not be used: {'; '.join(complaints)}. "
-        "Sample longer, or look at the data"
-    )
-    return {
-        "usable": not complaints,
-        "verdict": verdict,
-        "divergences": divergences,
-        **{key: round(value, 4) for key, (value, _) in worst.items()},
-        **{f"{key}_of": name for key, (_, name) in worst.items()},
-    }
+    return compiled.fit(sampling=sampling, evidence=True)
 
 
 def _sample(compiled: Compiled, design: Design, sampling: Sampling) -> xr.DataTree:
@@ -311,13 +284,18 @@ def _saved(model: pm.Model) -> dict[str, tuple[str, ...]]:
     return {n: tuple(dims.get(n, ())) for n in names if not n.endswith(skipped)}
 
 
+def _kept(posterior: xr.DataTree, model: pm.Model) -> xr.Dataset:
+    """Return the draws a fit keeps."""
+    sample: xr.Dataset = posterior["posterior"].to_dataset()[list(_saved(model))]
+    draws = sample.sizes["draw"]
+    return sample.isel(draw=np.linspace(0, draws - 1, min(THINNED, draws)).astype(int))
+
+
 def _thinned(
     posterior: xr.DataTree, model: pm.Model, stairs: NDArray[np.intp]
 ) -> dict[str, NDArray[np.floating[Any]]]:
     """Return the draws a fit keeps; of the stairs, those with a level of their own."""
-    sample = posterior["posterior"].to_dataset()
-    keep = np.linspace(0, sample.sizes["draw"] - 1, min(THINNED, sample.sizes["draw"])).astype(int)
-    sample = sample[list(_saved(model))].isel(draw=keep)
+    sample = _kept(posterior, model)
     if "stair" in sample.dims:
         sample = sample.isel(stair=stairs)
     return {str(name): values.to_numpy() for name, values in sample.items()}
@@ -350,7 +328,8 @@ def _target(frame: pd.DataFrame, roles: dict[str, str]) -> str:
     return str(edge[0] if edge else counts.index[-1])
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of what a fit depends on."""
     found = {}
     for name in ("t2m-bayes", "pymc", "nutpie", "pytensor", "arviz", "numpy"):
         try:

@@ -99,14 +99,25 @@ class CellDraws:
         """
         if tile in self.stairs:
             return self.stairs[tile]
-        rng = np.random.default_rng([*self.seed, tile])
-        z = rng.standard_normal((3, self.step_s.size)).astype(self.step_s.dtype)
+        z = self.tile_noise(tile)
         effect = self.tile_effect.get(tile, self.tau_tile * z[0])
         middle = float(tile_middle(np.array(float(tile))))
         first, last = float((tile - 1) * TILE + 1), float(tile * TILE)
         smooth, *ends = (self._log_smooth(at, effect) for at in (middle, first, last))
         level = smooth + self.tau_stair * z[1]
         return level, ends[1] - ends[0] + self.tau_rise * TILE / middle * z[2]
+
+    def tile_noise(self, tile: int) -> Floats:
+        """Return the standard normals that a tile nobody measured is drawn with.
+
+        Args:
+            tile: Tile number, from 1.
+
+        Returns:
+            Those of its effect on the device, of its level and of its rise. shape: (3, sample)
+        """
+        rng = np.random.default_rng([*self.seed, tile])
+        return rng.standard_normal((3, self.step_s.size)).astype(self.step_s.dtype)
 
     def _log_smooth(self, tokens: float, effect: Floats) -> Floats:
         token_s = self.token_s * np.exp(effect)

@@ -14,12 +14,15 @@ from typer.core import TyperGroup
 
 from t2m_bayes.cli import (
     budget,
+    calibrate,
     data,
     demo,
+    diagnose,
     evaluate,
     plan,
     predict,
     reference,
+    report,
     simulate,
     train,
     workload,
@@ -96,8 +99,11 @@ app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("workload", epilog=workload.EXAMPLES)(workload.workload)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
+app.command("diagnose", epilog=diagnose.EXAMPLES)(diagnose.diagnose)
 app.add_typer(data.app, name="data")
+app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
+app.command("calibrate", epilog=calibrate.EXAMPLES)(calibrate.calibrate)
 app.command("reference", epilog=reference.EXAMPLES)(reference.reference)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 

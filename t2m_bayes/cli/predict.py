@@ -184,7 +184,8 @@ def _as_json(
             for metric in PHASES
         },
         "warnings": list(answered.warnings),
-        "fit": {"path": path} | {k: v for k, v in fit.provenance.items() if k != "priors"},
+        "fit": {"path": path}
+        | {k: v for k, v in fit.provenance.items() if k not in ("priors", "checks")},
     }
 
 

@@ -1,0 +1,315 @@
+"""Every check passes on what is sound, and fails on what is broken in its own way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from typer.testing import CliRunner
+
+from t2m_bayes import cli, fits
+from t2m_bayes.checks import Check, checked, checks_of, failures
+from t2m_bayes.evidence.calibration import LeftOut, calibration_checks, leave_one_out
+from t2m_bayes.evidence.outliers import outlier_check
+from t2m_bayes.evidence.prior import (
+    range_check,
+    sensitivities,
+    sensitivity_check,
+    unidentified_check,
+)
+from t2m_bayes.evidence.readings import Readings, read
+from t2m_bayes.evidence.sampler import sampler_checks, verdict
+from t2m_bayes.fits import Fit
+from t2m_bayes.hierarchy import model_data
+from t2m_bayes.inference import Compiled, Sampling
+from t2m_bayes.priors import Prior
+
+Posterior = tuple[xr.DataTree, Sampling]
+
+
+@pytest.fixture(scope="module")
+def checked_fit(small_compiled: Compiled, small_posterior: Posterior) -> Fit:
+    posterior, sampling = small_posterior
+    return small_compiled.condense(posterior, None, sampling, evidence=True)
+
+
+def evaluate(
+    compiled: Compiled, posterior: xr.DataTree, tampered: dict[str, np.ndarray] | None = None
+) -> dict[str, Readings]:
+    """Read the small rows at a few draws of a posterior, with some data exchanged."""
+    few = xr.DataTree.from_dict(
+        {"posterior": posterior["posterior"].to_dataset().isel(draw=slice(None, None, 6))}
+    )
+    data = model_data(compiled.design) | (tampered or {})
+    rng = np.random.default_rng(0)
+    return {r.name: r for r in read(compiled.model, compiled.design, data, few, rng)}
+
+
+@pytest.fixture(scope="module")
+def readings(small_compiled: Compiled, small_posterior: Posterior) -> dict[str, Readings]:
+    return evaluate(small_compiled, small_posterior[0])
+
+
+def failed(checks: list[Check]) -> set[str]:
+    return {check.name for check in failures(checks)}
+
+
+def sampled(posterior: xr.DataTree, compiled: Compiled) -> list[Check]:
+    return sampler_checks(posterior, compiled.model, posterior["posterior"].to_dataset())
+
+
+def tampered_draws(posterior: xr.DataTree, change: object) -> xr.DataTree:
+    """Return a posterior with its draws changed, its sampler's statistics as they were."""
+    sample = change(posterior["posterior"].to_dataset())
+    draws = sample.sizes["draw"]
+    kept = posterior["sample_stats"].to_dataset()[["diverging", "energy", "maxdepth_reached"]]
+    return xr.DataTree.from_dict(
+        {"posterior": sample, "sample_stats": kept.isel(draw=slice(0, draws))}
+    )
+
+
+def test_a_sound_fit_passes_all_but_the_sampler(checked_fit: Fit) -> None:
+    """The small fit is too short on purpose; nothing else is wrong with it."""
+    checks = checks_of(checked_fit)
+    assert {c.group for c in failures(checks)} <= {"sampler"}
+    assert {c.group for c in checks} == {"sampler", "fit", "prior", "data"}
+    assert len({c.name for c in checks}) == len(checks)
+    assert checked(checked_fit)
+
+
+def test_the_verdict_is_that_of_the_sampler_checks(checked_fit: Fit) -> None:
+    diagnostics = checked_fit.provenance["diagnostics"]
+    sampler = [c for c in checks_of(checked_fit) if c.group == "sampler"]
+    assert diagnostics["usable"] == (not failures(sampler))
+    assert diagnostics == verdict(sampler)
+    for check in failures(sampler):
+        assert check.name in diagnostics["verdict"]
+
+
+def test_independent_draws_pass_the_sampler_checks(
+    small_compiled: Compiled, small_posterior: Posterior
+) -> None:
+    def independent(sample: xr.Dataset) -> xr.Dataset:
+        rng = np.random.default_rng(0)
+        sizes = (4, 400)
+        return xr.Dataset(
+            {n: (v.dims, rng.normal(size=sizes + v.shape[2:])) for n, v in sample.items()}
+        )
+
+    posterior, _ = small_posterior
+    sample = independent(posterior["posterior"].to_dataset())
+    kept = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((4, 400), dtype=bool))})
+    sound = xr.DataTree.from_dict({"posterior": sample, "sample_stats": kept})
+    checks = sampler_checks(sound, small_compiled.model, sample[["log_step"]])
+    assert failed(checks) == set()
+    assert verdict(checks)["usable"]
+    divergent = xr.DataTree.from_dict(
+        {"posterior": sample, "sample_stats": kept.assign(diverging=kept["diverging"] | True)}
+    )
+    assert failed(sampler_checks(divergent, small_compiled.model, sample)) == {"divergences"}
+
+
+def test_too_few_draws_are_noticed(small_compiled: Compiled, small_posterior: Posterior) -> None:
+    short = tampered_draws(small_posterior[0], lambda sample: sample.isel(draw=slice(0, 20)))
+    found = failed(sampled(short, small_compiled))
+    assert {"bulk ESS", "tail ESS", "Monte Carlo error"} <= found
+
+
+def test_a_stuck_chain_is_noticed(small_compiled: Compiled, small_posterior: Posterior) -> None:
+    def stick(sample: xr.Dataset) -> xr.Dataset:
+        return sample.where(sample["chain"] != 0, sample.isel(chain=0, draw=0, drop=True))
+
+    checks = {c.name: c for c in sampled(tampered_draws(small_posterior[0], stick), small_compiled)}
+    assert not checks["r-hat"].passed
+    assert float(checks["r-hat"].measured) > 1.2
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3.0])
+def test_wrong_noise_is_noticed(
+    factor: float, small_compiled: Compiled, small_posterior: Posterior
+) -> None:
+    """Bands a third or three times as wide as the readings ask for."""
+
+    def scale(sample: xr.Dataset) -> xr.Dataset:
+        # Read cells are centred, so their own noise is what the model uses.
+        raw = sample["log_noise_prefill_cell_raw"] + np.log(factor)
+        return sample.assign(log_noise_prefill_cell_raw=raw)
+
+    broken = evaluate(small_compiled, tampered_draws(small_posterior[0], scale))
+    left_out = [leave_one_out(r) for r in broken.values()]
+    found = failed(calibration_checks(left_out, small_compiled.design.coords))
+    assert "prefill: LOO-PIT" in found
+    assert not any(name.startswith("decode") for name in found)
+
+
+def test_an_outlier_is_named(
+    small_compiled: Compiled, small_posterior: Posterior, readings: dict[str, Readings]
+) -> None:
+    design, frame = small_compiled.design, small_compiled.frame
+    for one in readings.values():
+        assert outlier_check(one, design.coords, frame).passed
+    stalled = np.log(design.prefill_s)
+    stalled[17] += np.log(9.0)
+    broken = evaluate(small_compiled, small_posterior[0], {"log_prefill": stalled})
+    check = outlier_check(broken["prefill"], design.coords, frame)
+    assert not check.passed
+    assert check.where.startswith(f"row {design.prefill_row[17] + 1} (")
+    assert f"{9 * design.prefill_s[17]:.3g} where" in check.where
+    assert broken["prefill"].weight[17] < 0.1
+    assert outlier_check(broken["decode"], design.coords, frame).passed
+
+
+def test_a_reading_beyond_the_prior_is_noticed(readings: dict[str, Readings]) -> None:
+    one = readings["decode"]
+    drawn = one.value + np.random.default_rng(0).normal(size=(1, 500, one.value.size))
+    prior = xr.DataTree.from_dict(
+        {"prior_predictive": xr.Dataset({"decode": (("chain", "draw", "row"), drawn)})}
+    )
+    assert range_check(one, prior).passed
+    assert not range_check(replace(one, value=one.value + np.log(1000.0)), prior).passed
+
+
+@pytest.mark.parametrize(("reading", "passes"), [(0.05, True), (3.0, False)])
+def test_a_prior_fighting_the_data_is_noticed(
+    reading: float, passes: bool, readings: dict[str, Readings]
+) -> None:
+    """One coefficient with a prior N(0, 0.1) and one reading of it, as exact as the prior."""
+    rng = np.random.default_rng(1)
+    draws = rng.normal(reading / 2, 0.1 / np.sqrt(2), size=400)
+    likelihood = -0.5 * ((reading - draws) / 0.1) ** 2
+    posterior = xr.Dataset({"slope": (("chain", "draw"), draws[None])})
+    one = replace(readings["decode"], log_likelihood=likelihood)
+    pulls = sensitivities(posterior, {"slope": Prior("normal", 0.0, 0.1, "")}, [one])
+    assert pulls[0]["z"] == pytest.approx(reading / 0.2, abs=0.1)
+    check = sensitivity_check(pulls)
+    assert check.passed is passes
+    assert "slope" in check.where
+
+
+def test_quantities_without_readings_are_named(checked_fit: Fit) -> None:
+    coords = checked_fit.coords
+    shape = (2, 500, len(coords.cells))
+    rng = np.random.default_rng(0)
+    dims = ("chain", "draw", "cell")
+    prior = xr.Dataset({n: (dims, rng.normal(size=shape)) for n in ("log_a", "log_b", "log_c")})
+    read = np.ones(len(coords.cells), dtype=bool)
+    known = prior * np.array([0.1, 0.1, 0.1, 0.1])
+    assert unidentified_check(known, prior, coords, read).passed
+    half = known.assign(log_a=prior["log_a"])
+    check = unidentified_check(half, prior, coords, read)
+    assert check.passed
+    assert "log_a of" in check.where
+    assert not unidentified_check(prior, prior, coords, read).passed
+
+
+@given(st.integers(200, 1500), st.integers(0, 10**6))
+def test_uniform_probabilities_pass_and_others_do_not(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ranks = (rng.permutation(n) + 0.5) / n
+    assert checks_by_pit(ranks).passed
+    assert not checks_by_pit(ranks**2).passed
+    assert not checks_by_pit(0.5 + (ranks - 0.5) * 0.6).passed
+
+
+def test_readings_left_out_are_those_of_a_refit() -> None:
+    """A normal mean with known noise and a flat prior, where leaving out is a formula."""
+    rng = np.random.default_rng(0)
+    n, draws = 30, 4000
+    value = rng.normal(size=n)
+    mean = rng.normal(value.mean(), 1 / np.sqrt(n), size=(draws, 1))
+    index, nothing = np.arange(n), np.zeros(n)
+    one = Readings(
+        name="decode", row=index, series=index, value=value, logarithm=True, expected=nothing,
+        extreme=nothing, weight=nothing, log_likelihood=nothing, sampled=index,
+        log_density=stats.norm.logpdf(value, mean, 1.0), probability=stats.norm.cdf(value, mean),
+        location=np.broadcast_to(mean, (draws, n)), scale=np.ones((draws, n)),
+        tail=np.full((draws, n), np.inf),
+    )  # fmt: skip
+    left_out = leave_one_out(one)
+    others = (value.sum() - value) / (n - 1)
+    exact = stats.norm(others, np.sqrt(1 + 1 / (n - 1)))
+    np.testing.assert_allclose(left_out.pit, exact.cdf(value), atol=0.01)
+    np.testing.assert_allclose(left_out.elpd, exact.logpdf(value), atol=0.03)
+    assert left_out.p.sum() == pytest.approx(1.0, abs=0.3)
+    assert left_out.k.max() < 0.5
+
+
+def checks_by_pit(pit: np.ndarray) -> Check:
+    from t2m_bayes.evidence.calibration import uniform_check
+
+    nothing = np.zeros(pit.size)
+    empty = np.zeros((1, pit.size))
+    index = np.arange(pit.size)
+    one = Readings(
+        "decode", index, index, nothing, True, nothing, nothing, nothing, nothing, index,
+        *[empty] * 5,
+    )  # fmt: skip
+    return uniform_check(LeftOut(one, pit, nothing, nothing, nothing))
+
+
+def test_evidence_comes_back_and_holds_no_rows(checked_fit: Fit, tmp_path: Path) -> None:
+    again = fits.load(fits.save(checked_fit, tmp_path))
+    assert again.evidence == json.loads(json.dumps(checked_fit.evidence))
+    assert checks_of(again) == checks_of(checked_fit)
+    assert set(again.evidence) == {
+        "pit", "cover", "loo", "ppc", "ranks", "priors", "levels",
+    }  # fmt: skip
+    assert len(json.dumps(checked_fit.evidence)) < 100_000
+
+
+def test_refits_do_not_pay_for_evidence(small_fit: Fit) -> None:
+    assert not checked(small_fit)
+    assert small_fit.evidence == {}
+    assert {c.group for c in checks_of(small_fit)} == {"sampler", "data"}
+
+
+def test_narrow_tokens_are_noticed(small_fit: Fit) -> None:
+    def named(fit: Fit) -> Check:
+        return next(c for c in checks_of(fit) if c.name == "token range")
+
+    assert named(small_fit).passed
+    one_length = tuple(replace(r, input_tokens=(100.0, 110.0)) for r in small_fit.reads)
+    assert not named(replace(small_fit, reads=one_length)).passed
+
+
+def diagnose(*words: object) -> object:
+    return CliRunner().invoke(cli.app, ["diagnose", *(str(word) for word in words)])
+
+
+def test_diagnose_fails_with_its_checks(checked_fit: Fit, tmp_path: Path) -> None:
+    folder = fits.save(checked_fit, tmp_path / "fit")
+    found = tmp_path / "checks.json"
+    result = diagnose("--fit", folder, "--json", found, "--figures", tmp_path / "figures")
+    assert result.exit_code == 1
+    assert "FAILED bulk ESS" in result.stdout
+    assert [Check.from_dict(c) for c in json.loads(found.read_text())] == checks_of(checked_fit)
+    pictures = {p.name for p in (tmp_path / "figures").iterdir()}
+    assert pictures == {
+        "offsets.png", "slopes.png", "residuals.png", "pit.png", "coverage.png", "ranks.png",
+    }  # fmt: skip
+
+
+def test_diagnose_passes_a_sound_fit(checked_fit: Fit, tmp_path: Path) -> None:
+    sound = [c.to_dict() | {"passed": True} for c in checks_of(checked_fit) if c.group != "data"]
+    fit = replace(checked_fit, provenance={**checked_fit.provenance, "checks": sound})
+    result = diagnose("--fit", fits.save(fit, tmp_path))
+    assert result.exit_code == 0, result.output
+    assert "checks passed" in result.stdout
+
+
+def test_diagnose_refuses_what_it_cannot_do(small_fit_folder: Path, tmp_path: Path) -> None:
+    for words in (
+        ("--fit", tmp_path / "nothing"),
+        ("--fit", small_fit_folder, "--figures", tmp_path / "none"),
+        ("--fit", small_fit_folder, "--json", tmp_path),
+    ):
+        result = diagnose(*words)
+        assert result.exit_code == 2, result.output
+        assert "Traceback" not in result.output
