@@ -14,7 +14,8 @@ import numpy as np
 
 from t2m_bayes.design import Coords
 from t2m_bayes.errors import FitError
-from t2m_bayes.schema import TIMES
+from t2m_bayes.schema import ENERGIES, TIMES
+from t2m_bayes.sensor import Sensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,12 +42,18 @@ class Reads:
         decode: Decode readings.
         input_tokens: Shortest and longest prompt; ``None`` where none is known.
         output_tokens: Fewest and most generated tokens.
+        prefill_power: Power readings that show prefill busy.
+        decode_power: Power readings that show decode busy.
+        idle_power: Power readings with idle samples in them.
     """
 
     prefill: int
     decode: int
     input_tokens: tuple[float, float] | None
     output_tokens: tuple[float, float] | None
+    prefill_power: int = 0
+    decode_power: int = 0
+    idle_power: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class Fit:
         dims: Variable name to the names of its dimensions after ``chain`` and ``draw``.
         reads: What was read of each series, in the order of ``coords.series``.
         provenance: Data hash, versions, seed, priors, diagnostics and checks; plain JSON values.
+        sensors: What power was read with; empty where none was read.
+        rail_offsets: Rails whose level is stated against the usual ones'.
         evidence: What the checks were made of, for figures (:mod:`t2m_bayes.evidence`): plain JSON
             values, no row of the data among them; empty where it was not computed.
         remembered: What predictions have read off the draws, to be read again at once.
@@ -69,6 +78,8 @@ class Fit:
     dims: Mapping[str, tuple[str, ...]]
     reads: tuple[Reads, ...]
     provenance: Mapping[str, Any]
+    sensors: tuple[Sensor, ...] = ()
+    rail_offsets: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
     remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -86,7 +97,7 @@ class Fit:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Return what the fit can predict, in the order in which it is reported."""
-        return TIMES
+        return (*TIMES, *ENERGIES) if self.sensors else TIMES
 
     @property
     def usable(self) -> bool:
@@ -119,6 +130,8 @@ def save(fit: Fit, directory: Path | str) -> Path:
         "format": FORMAT,
         "coords": asdict(fit.coords),
         "reads": [asdict(r) for r in fit.reads],
+        "sensors": [asdict(s) for s in fit.sensors],
+        "rail_offsets": list(fit.rail_offsets),
         "provenance": dict(fit.provenance),
     }
     names = {
@@ -245,13 +258,16 @@ def _fit(
         dims=dims,
         reads=tuple(
             Reads(
-                r["prefill"],
-                r["decode"],
-                tuple(r["input_tokens"]) if r["input_tokens"] else None,
-                tuple(r["output_tokens"]) if r["output_tokens"] else None,
+                **r
+                | {
+                    what: tuple(r[what]) if r[what] else None
+                    for what in ("input_tokens", "output_tokens")
+                }
             )
             for r in header["reads"]
         ),
+        sensors=tuple(Sensor(**s) for s in header.get("sensors", ())),
+        rail_offsets=tuple(header.get("rail_offsets", ())),
         provenance=header["provenance"],
         evidence=evidence,
     )

@@ -1,7 +1,8 @@
-"""The joint model: one PyMC graph for any number of LLMs, devices, sessions and sensors."""
+"""The latency model: one PyMC graph for any number of LLMs, devices and sessions."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,8 +23,7 @@ from t2m_bayes.design import (
     tiles_read,
 )
 from t2m_bayes.formulas import REFERENCE_PROMPT, decode_time, floored, prefill_compute_time
-from t2m_bayes.power_data import power_data
-from t2m_bayes.power_model import add_power
+from t2m_bayes.pooling import partially_pooled, prior_variable
 from t2m_bayes.priors import (
     KV_SHARE,
     REFERENCE_GB,
@@ -50,10 +50,10 @@ RUNNING: Final = 5
 """Readings in the running median from which sampling starts."""
 
 
-def joint_model(
+def latency_model(
     design: Design, rates: Sequence[DeviceRates], priors: Mapping[str, Prior]
 ) -> pm.Model:
-    r"""Build the model of prefill and decode time, and of power where any was read.
+    r"""Build the model of prefill and decode time.
 
     For LLM :math:`l` of size :math:`p` (billions of parameters) and :math:`B` (GB of weights) on
     device :math:`d`, cell :math:`c = (l, d)`, series :math:`s = (c, \text{session})`:
@@ -108,13 +108,9 @@ def joint_model(
             "device_tile": list(range(len(coords.device_tiles))),
         }
     with pm.Model(coords=dims) as model:
-        data = {name: pm.Data(name, value) for name, value in _latency_data(design).items()}
+        data = {name: pm.Data(name, value) for name, value in model_data(design).items()}
 
-        def prior(name: str, **kwargs: Any) -> Any:
-            p = priors[name]
-            if p.kind == "normal":
-                return pm.Normal(name, p.centre, p.sd, **kwargs)
-            return pm.LogNormal(name, np.log(p.centre), p.sd, **kwargs)
+        prior = partial(prior_variable, priors)
 
         # Devices, about their datasheets. shape: (device,)
         spread = np.array([priors[r.spread].sd for r in rates])
@@ -129,7 +125,7 @@ def joint_model(
         # Decode step of a cell, and of a series at its median context.
         llm_step = pm.Normal("llm_step", 0, 1, dims="llm") * prior("tau_llm_step")
         streaming = pt.exp(log_stream[cell_device] + prior("slope_step") * log_weights)
-        log_step = _partially_pooled(
+        log_step = partially_pooled(
             "log_step",
             data["cell_read_decode"],
             pt.log(pt.exp(log_step_overhead)[cell_device] + streaming) + llm_step[cell_llm],
@@ -143,14 +139,14 @@ def joint_model(
             + prior("slope_context") * cell_size
             - log_step
         )
-        log_context = _partially_pooled(
+        log_context = partially_pooled(
             "log_context",
             data["cell_read_context"],
             log_context_mean,
             prior("tau_context"),
             "cell",
         )
-        log_context_series = _partially_pooled(
+        log_context_series = partially_pooled(
             "log_context_series",
             data["series_read_context"],
             log_context[series_cell],
@@ -159,7 +155,7 @@ def joint_model(
         )
         context = pt.exp(log_context_series)
         at_median = pt.log1p(context * data["series_context"])
-        log_rate = _partially_pooled(
+        log_rate = partially_pooled(
             "log_rate",
             data["series_read_decode"],
             log_step[series_cell] + at_median,
@@ -168,7 +164,7 @@ def joint_model(
         )
         log_step_series = pm.Deterministic("log_step_series", log_rate - at_median, dims="series")
         log_noise = prior("log_noise_decode", dims="device")
-        noise_decode = _partially_pooled(
+        noise_decode = partially_pooled(
             "log_noise_decode_series",
             data["series_read_decode"],
             log_noise[cell_device][series_cell],
@@ -191,8 +187,6 @@ def joint_model(
                 "decode", nu=tail, mu=pt.log(mean), sigma=scale, observed=data["log_decode"]
             )
 
-        if design.power is not None:
-            add_power(coords, design.power, rates, prior, _partially_pooled)
         if not coords.stairs:
             return model
         # Prefill of a cell, before the stairs.
@@ -211,11 +205,11 @@ def joint_model(
         curved = data["cell_read_curve"]
         # A cell's levels are stated in its main session, which pins them.
         tau_session = prior("tau_session_prefill")
-        main_session = _partially_pooled("log_main_session", read, 0.0, tau_session, "cell")
-        token_here = _partially_pooled(
+        main_session = partially_pooled("log_main_session", read, 0.0, tau_session, "cell")
+        token_here = partially_pooled(
             "log_token_here", read, token_mean + main_session, prior("tau_token"), "cell"
         )
-        floor_here = _partially_pooled(
+        floor_here = partially_pooled(
             "log_floor_here",
             read,
             pt.log(pt.exp(log_prefill_overhead)[cell_device] + pt.exp(log_step)) + main_session,
@@ -224,7 +218,7 @@ def joint_model(
         )
         pm.Deterministic("log_token", token_here - main_session, dims="cell")
         pm.Deterministic("log_floor", floor_here - main_session, dims="cell")
-        log_quadratic = _partially_pooled(
+        log_quadratic = partially_pooled(
             "log_quadratic",
             curved,
             prior("log_attention_share") + prior("slope_quadratic") * cell_size,
@@ -236,7 +230,7 @@ def joint_model(
         span = pt.log(data["cell_far"] / REFERENCE_PROMPT)
         quadratic = pt.exp(log_quadratic)
         attention = pt.log1p(quadratic * data["cell_far"]) - pt.log1p(quadratic * REFERENCE_PROMPT)
-        bend = _partially_pooled(
+        bend = partially_pooled(
             "bend",
             curved,
             prior("growth_mean") * span + attention,
@@ -269,7 +263,7 @@ def joint_model(
             return pt.log(floored(compute, pt.exp(floor_here)[stair_cell]))
 
         # The main session of a cell is part of its stairs; the others are stated against it.
-        other_session = _partially_pooled(
+        other_session = partially_pooled(
             "log_other_session",
             data["series_other"],
             -main_session[series_cell],
@@ -285,10 +279,8 @@ def joint_model(
         stair_session = log_session[data["stair_series"]]
         tau_stair, stair_read = prior("tau_stair"), data["stair_read"]
         usual = log_smooth(anchor) + stair_session - main_session[stair_cell]
-        log_anchored = _partially_pooled(
-            "log_stair_anchored", stair_read, usual, tau_stair, "stair"
-        )
-        rise = _partially_pooled(
+        log_anchored = partially_pooled("log_stair_anchored", stair_read, usual, tau_stair, "stair")
+        rise = partially_pooled(
             "rise",
             data["rise_read"],
             log_smooth(tile * TILE) - log_smooth((tile - 1) * TILE + 1),
@@ -306,7 +298,7 @@ def joint_model(
         log_prompt = level[k] + rise[k] * (design.prompt_tokens - anchor[k]) / TILE
         unread = pt.switch(stair_read > 0, 0.0, tau_stair**2)[k]
         log_noise = prior("log_noise_prefill", dims="device")
-        noise_prefill = _partially_pooled(
+        noise_prefill = partially_pooled(
             "log_noise_prefill_cell",
             read,
             log_noise[cell_device],
@@ -328,14 +320,6 @@ def joint_model(
 
 def model_data(design: Design) -> dict[str, NDArray[Any]]:
     """Return the values of the model's ``pm.Data`` for a design with the same coordinates."""
-    data = _latency_data(design)
-    if design.power is not None:
-        series_cell = np.array([c for c, _ in design.coords.series])
-        data |= power_data(design.power, series_cell, len(design.coords.cells))
-    return data
-
-
-def _latency_data(design: Design) -> dict[str, NDArray[Any]]:
     coords = design.coords
     series_cell = np.array([c for c, _ in coords.series])
     n_cells, n_series = len(coords.cells), len(coords.series)
@@ -374,18 +358,6 @@ def _latency_data(design: Design) -> dict[str, NDArray[Any]]:
         "prefill_rounding": rounding[design.prefill_series, 0],
         "log_prefill": np.log(design.prefill_s),
     }
-
-
-def _partially_pooled(name: str, read: Any, mean: Any, sd: Any, dims: str) -> Any:
-    """A group of normals, centred where readings pin them and non-centred where none do.
-
-    Centred groups suit precise readings and make funnels without any; non-centred the reverse.
-    What has no reading comes out as a draw from its population.
-    """
-    raw = pm.Normal(
-        f"{name}_raw", pt.switch(read > 0, mean, 0.0), pt.switch(read > 0, sd, 1.0), dims=dims
-    )
-    return pm.Deterministic(name, pt.switch(read > 0, raw, mean + sd * raw), dims=dims)
 
 
 def _seen(index: NDArray[Any], size: int) -> NDArray[np.float64]:

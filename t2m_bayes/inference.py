@@ -18,11 +18,15 @@ from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
 from t2m_bayes.evidence import gather, sampler_checks, verdict
 from t2m_bayes.fits import Fit, Reads
-from t2m_bayes.hierarchy import joint_model, model_data, starting_point
+from t2m_bayes.hierarchy import latency_model, model_data, starting_point
+from t2m_bayes.power_data import power_data
+from t2m_bayes.power_model import power_model, power_start
 from t2m_bayes.priors import Prior, device_rates, device_role, load_priors
 from t2m_bayes.schema import data_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     import xarray as xr
     from numpy.typing import NDArray
@@ -67,10 +71,11 @@ class Compiled:
     Attributes:
         frame: The run table.
         design: Its index.
-        model: The PyMC model.
+        model: The PyMC model of time.
         priors: The priors by name.
         compiled: nutpie's compiled model; ``None`` with PyMC's sampler.
         sources: What the runs were read from.
+        power: The PyMC model of power and nutpie's; ``None`` where no run has a power reading.
     """
 
     frame: pd.DataFrame
@@ -79,6 +84,12 @@ class Compiled:
     priors: dict[str, Prior]
     compiled: Any
     sources: tuple[str, ...]
+    power: tuple[pm.Model, Any] | None = None
+
+    @property
+    def models(self) -> tuple[pm.Model, ...]:
+        """Return the model of time and, where there is one, that of power."""
+        return (self.model,) if self.power is None else (self.model, self.power[0])
 
     def fit(
         self,
@@ -118,9 +129,20 @@ class Compiled:
             sampling: How to sample.
 
         Returns:
-            The posterior and the sampler's statistics, as ArviZ reads them.
+            The posterior and the sampler's statistics, as ArviZ reads them. Time and power are
+            sampled one after the other, since no variable belongs to both: their statistics stand
+            side by side as chains.
         """
-        return _sample(self, self.design if rows is None else self.design.subset(rows), sampling)
+        design = self.design if rows is None else self.design.subset(rows)
+        of_time = _sample(
+            self.model, self.compiled, model_data(design), starting_point(design), sampling
+        )
+        if self.power is None or design.power is None:
+            return of_time
+        cells = np.array([c for c, _ in design.coords.series])
+        data = power_data(design.power, cells, len(design.coords.cells))
+        of_power = _sample(*self.power, data, power_start(design.power, cells), sampling)
+        return _joined(of_time, of_power)
 
     def condense(
         self,
@@ -143,7 +165,7 @@ class Compiled:
         """
         used = np.ones(len(self.frame), dtype=bool) if rows is None else rows
         design = self.design if rows is None else self.design.subset(rows)
-        checks = sampler_checks(posterior, self.model, _kept(posterior, self.model))
+        checks = sampler_checks(posterior, self.models, _kept(posterior, self.models))
         diagnostics = verdict(checks)
         log.info("%s", diagnostics["verdict"])
         frame = self.frame[used]
@@ -160,15 +182,17 @@ class Compiled:
                 self.frame,
                 posterior,
                 self.priors,
-                list(_saved(self.model)),
+                list(_saved((self.model,))),
                 roles,
             )
             checks += more
             log.info("checked against rows and prior in %.0f s", time.perf_counter() - started)
         return Fit(
             coords=replace(design.coords, stairs=tuple(design.coords.stairs[k] for k in stairs)),
-            draws=_thinned(posterior, self.model, stairs),
-            dims=_saved(self.model),
+            draws=_thinned(posterior, self.models, stairs),
+            dims=_saved(self.models),
+            sensors=() if design.power is None else design.power.sensors,
+            rail_offsets=() if design.power is None else design.power.offsets,
             reads=_reads(design, frame, np.flatnonzero(used)),
             provenance={
                 "created": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -213,14 +237,22 @@ def compile_model(
     frame = runs.frame.reset_index(drop=True)
     design = make_design(frame, rail_offset=rail_offset)
     rates = [device_rates(d, catalog()) for d in design.coords.devices]
-    model = joint_model(design, rates, priors)
-    compiled = None
-    if sampler == "nutpie":
-        start = starting_point(design)
-        jitter = {v for v in model.free_RVs if v.name not in start}
-        compiled = nutpie.compile_pymc_model(model, initial_points=start, jitter_rvs=jitter)
-    sources = tuple(dict.fromkeys(Path(r.path).name for r in runs.reports))
-    return Compiled(frame, design, model, priors, compiled, sources)
+    model = latency_model(design, rates, priors)
+    compile_one = _compile if sampler == "nutpie" else lambda *_: None
+    power = None
+    if design.power is not None:
+        of_power = power_model(design.coords, design.power, rates, priors)
+        cells = np.array([c for c, _ in design.coords.series])
+        power = (of_power, compile_one(of_power, power_start(design.power, cells)))
+    return Compiled(
+        frame=frame,
+        design=design,
+        model=model,
+        priors=priors,
+        compiled=compile_one(model, starting_point(design)),
+        sources=tuple(dict.fromkeys(Path(r.path).name for r in runs.reports)),
+        power=power,
+    )
 
 
 def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = False) -> Fit:
@@ -242,14 +274,26 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
     return compiled.fit(sampling=sampling, evidence=True)
 
 
-def _sample(compiled: Compiled, design: Design, sampling: Sampling) -> xr.DataTree:
-    data = model_data(design)
+def _compile(model: pm.Model, start: dict[str, NDArray[np.float64]]) -> Any:
+    variables = {v.name: v for v in model.free_RVs}
+    return nutpie.compile_pymc_model(
+        model,
+        initial_points={name: value for name, value in start.items() if name in variables},
+        jitter_rvs={v for name, v in variables.items() if name not in start},
+    )
+
+
+def _sample(
+    model: pm.Model,
+    compiled: Any,
+    data: dict[str, NDArray[Any]],
+    start: dict[str, NDArray[np.float64]],
+    sampling: Sampling,
+) -> xr.DataTree:
     if sampling.sampler == "nutpie":
         sampled: xr.DataTree = nutpie.sample(
-            # A graph without prefill or decode holds only part of the data.
-            compiled.compiled.with_data(
-                **{v.name: data[v.name] for v in compiled.compiled.shared_var_keys}
-            ),
+            # A graph without one kind of reading holds only part of the data.
+            compiled.with_data(**{v.name: data[v.name] for v in compiled.shared_var_keys}),
             draws=sampling.draws,
             tune=sampling.tune,
             chains=sampling.chains,
@@ -260,8 +304,9 @@ def _sample(compiled: Compiled, design: Design, sampling: Sampling) -> xr.DataTr
             save_warmup=False,
         )
         return sampled
-    with compiled.model:
-        pm.set_data(data)
+    variables = {v.name for v in model.free_RVs}
+    with model:
+        pm.set_data({name: value for name, value in data.items() if name in model.named_vars})
         from_pymc: xr.DataTree = pm.sample(
             draws=sampling.draws,
             tune=sampling.tune,
@@ -271,31 +316,49 @@ def _sample(compiled: Compiled, design: Design, sampling: Sampling) -> xr.DataTr
             target_accept=sampling.target_accept,
             progressbar=sampling.progress,
             nuts_sampler="pymc",
-            initvals=starting_point(design),
+            initvals={name: value for name, value in start.items() if name in variables},
         )
     return from_pymc
 
 
-def _saved(model: pm.Model) -> dict[str, tuple[str, ...]]:
+def _joined(of_time: xr.DataTree, of_power: xr.DataTree) -> xr.DataTree:
+    """Return one posterior of both; every chain of either keeps its own statistics."""
+    import xarray as xr
+
+    groups = [tree["posterior"].to_dataset() for tree in (of_time, of_power)]
+    stats = [tree["sample_stats"].to_dataset() for tree in (of_time, of_power)]
+    shared = [name for name in stats[0] if name in stats[1] and stats[0][name].ndim == 2]
+    return xr.DataTree.from_dict(
+        {
+            "posterior": xr.merge(groups, compat="override", join="override"),
+            "sample_stats": xr.concat([s[shared] for s in stats], dim="chain"),
+        }
+    )
+
+
+def _saved(models: Sequence[pm.Model]) -> dict[str, tuple[str, ...]]:
     """Return the variables a fit keeps, with their dims: all but the raw side of the groups."""
-    names = [v.name for v in (*model.free_RVs, *model.deterministics)]
     skipped = ("_raw", "_here", "_main_session", "_other_session", "bend", "log_rate", "_anchored")
-    dims = model.named_vars_to_dims
-    return {n: tuple(dims.get(n, ())) for n in names if not n.endswith(skipped)}
+    return {
+        variable.name: tuple(model.named_vars_to_dims.get(variable.name, ()))
+        for model in models
+        for variable in (*model.free_RVs, *model.deterministics)
+        if not variable.name.endswith(skipped)
+    }
 
 
-def _kept(posterior: xr.DataTree, model: pm.Model) -> xr.Dataset:
+def _kept(posterior: xr.DataTree, models: Sequence[pm.Model]) -> xr.Dataset:
     """Return the draws a fit keeps."""
-    sample: xr.Dataset = posterior["posterior"].to_dataset()[list(_saved(model))]
+    sample: xr.Dataset = posterior["posterior"].to_dataset()[list(_saved(models))]
     draws = sample.sizes["draw"]
     return sample.isel(draw=np.linspace(0, draws - 1, min(THINNED, draws)).astype(int))
 
 
 def _thinned(
-    posterior: xr.DataTree, model: pm.Model, stairs: NDArray[np.intp]
+    posterior: xr.DataTree, models: Sequence[pm.Model], stairs: NDArray[np.intp]
 ) -> dict[str, NDArray[np.floating[Any]]]:
     """Return the draws a fit keeps; of the stairs, those with a level of their own."""
-    sample = _kept(posterior, model)
+    sample = _kept(posterior, models)
     if "stair" in sample.dims:
         sample = sample.isel(stair=stairs)
     return {str(name): values.to_numpy() for name, values in sample.items()}
@@ -303,9 +366,12 @@ def _thinned(
 
 def _reads(design: Design, frame: pd.DataFrame, rows: NDArray[np.intp]) -> tuple[Reads, ...]:
     position = {row: i for i, row in enumerate(rows.tolist())}
+    n = len(design.coords.series)
+    busy = np.zeros((n, 2), dtype=int) if design.power is None else design.power.busy(n)
+    idle = np.zeros(n, dtype=int) if design.power is None else design.power.idle(n)
     inputs, outputs = (frame[c].to_numpy(float) for c in ("input_tokens", "output_tokens"))
     reads = []
-    for s in range(len(design.coords.series)):
+    for s in range(n):
         of_prefill = design.prefill_row[design.prefill_series == s]
         of_decode = design.decode_row[design.decode_series == s]
         members = [position[r] for r in {*of_prefill.tolist(), *of_decode.tolist()}]
@@ -317,6 +383,9 @@ def _reads(design: Design, frame: pd.DataFrame, rows: NDArray[np.intp]) -> tuple
                 decode=int(of_decode.size),
                 input_tokens=(float(known.min()), float(known.max())) if known.size else None,
                 output_tokens=(float(out.min()), float(out.max())) if out.size else None,
+                prefill_power=int(busy[s, 0]),
+                decode_power=int(busy[s, 1]),
+                idle_power=int(idle[s]),
             )
         )
     return tuple(reads)

@@ -16,6 +16,7 @@ from t2m_bayes.cards import catalog
 from t2m_bayes.design import TILE, tile_middle
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import floored, prefill_compute_time
+from t2m_bayes.power_population import PowerDraws, View, power_draws
 from t2m_bayes.priors import (
     KV_SHARE,
     REFERENCE_GB,
@@ -61,6 +62,7 @@ class CellDraws:
         tau_tile: Spread of the device's tile effects.
         stairs: Tile number to measured level (log s) and rise.
         seed: Seed of what is drawn for unmeasured tiles.
+        power: Power in each phase; ``None`` where the fit has none.
         read: Range of prompt and output tokens measured for the cell.
         warnings: What limits the trust in these draws.
     """
@@ -85,6 +87,7 @@ class CellDraws:
     stairs: dict[int, tuple[Floats, Floats]]
     name: str
     seed: list[int]
+    power: PowerDraws | None = None
     read: dict[str, tuple[float, float] | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -161,6 +164,7 @@ class CellDraws:
         return replace(
             self,
             **arrays,
+            power=self.power and self.power.single(),
             tile_effect={t: e.astype(np.float32) for t, e in self.tile_effect.items()},
             stairs={
                 t: (level.astype(np.float32), rise.astype(np.float32))
@@ -178,6 +182,7 @@ def cell_draws(
     weights_gb: float,
     session: Literal["new", "same"] | str,
     label: str | None,
+    view: View,
     seed: list[int],
 ) -> CellDraws:
     """Return the draws of one LLM on one device.
@@ -190,13 +195,14 @@ def cell_draws(
         weights_gb: Bytes of the weights in GB; read only for an LLM the fit does not know.
         session: ``new`` or ``same``.
         label: With ``same``: the session's name; without one the session with the most readings.
+        view: Energy as the ``chip`` uses it, or as its ``sensor`` would report it.
         seed: Seed of what is drawn from populations.
 
     Returns:
         The draws, in double precision.
 
     Raises:
-        DataError: The LLM is unknown and has no size.
+        DataError: The LLM is unknown and has no size, or a sensor is asked for and none is known.
     """
     coords, rng = fit.coords, np.random.default_rng(seed)
     samples = fit.shape[0] * fit.shape[1]
@@ -319,6 +325,18 @@ def cell_draws(
         what: _span([getattr(fit.reads[s], what) for s in series])
         for what in ("input_tokens", "output_tokens")
     }
+    # Last, so that a fit with power and one without draw the same times.
+    power = power_draws(
+        fit,
+        llm,
+        device,
+        params_b=params_b,
+        series=series,
+        session=session,
+        label=label,
+        view=view,
+        normal=normal,
+    )
     return CellDraws(
         step_s=np.exp(log_step),
         context=np.exp(log_context),
@@ -348,8 +366,9 @@ def cell_draws(
         },
         name=f"{llm} on {device}",
         seed=seed,
+        power=power,
         read=read,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *(power.warnings if power else ())),
     )
 
 

@@ -86,7 +86,7 @@ class PowerReadings:
         Args:
             keep: Which. shape: (entry,)
         """
-        arrays = {
+        arrays: dict[str, Any] = {
             f.name: value[keep]
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), np.ndarray)
@@ -155,8 +155,12 @@ def make_power_readings(
     machine = np.array([str(d).partition("+")[0] for d in frame["device"]])[of_row]
     rails = np.array(_rails(frame, rail_offset))[of_row]
     period = np.where(entries["kind"] == "window", table["sensor_period_s"].to_numpy()[of_row], 0.0)
-    described = list(zip(machine, rails, entries["kind"], period.tolist(), strict=True))
-    sensors = {key: Sensor(*map(str, key[:2]), *key[2:]) for key in dict.fromkeys(described)}
+    described = list(
+        zip(
+            machine.tolist(), rails.tolist(), entries["kind"].tolist(), period.tolist(), strict=True
+        )
+    )
+    sensors = {key: Sensor(*key) for key in dict.fromkeys(described)}
     number = {key: i for i, key in enumerate(sensors)}
     readings = PowerReadings(
         sensors=tuple(sensors.values()),

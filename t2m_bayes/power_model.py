@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -9,6 +10,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from t2m_bayes.formulas import decode_power
+from t2m_bayes.pooling import partially_pooled, prior_variable
 from t2m_bayes.power_data import known_prefill, power_data
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B
 from t2m_bayes.sensor import (
@@ -19,13 +21,13 @@ from t2m_bayes.sensor import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from t2m_bayes.design import Coords
     from t2m_bayes.power_design import PowerReadings
-    from t2m_bayes.priors import DeviceRates
+    from t2m_bayes.priors import DeviceRates, Prior
 
     Ints = NDArray[np.integer[Any]]
 
@@ -35,14 +37,13 @@ RARE: Final = 1e-6
 """Least probability of a way to fill a window: clocks slip."""
 
 
-def add_power(
+def power_model(
     coords: Coords,
     readings: PowerReadings,
     rates: Sequence[DeviceRates],
-    prior: Callable[..., Any],
-    pooled: Callable[..., Any],
-) -> None:
-    r"""Add power to the model in whose context this is called.
+    priors: Mapping[str, Prior],
+) -> pm.Model:
+    r"""Build the model of power.
 
     For phase :math:`f` (prefill, decode), cell :math:`c = (l, d)` with :math:`p` billion
     parameters, and series :math:`s = (c, \text{session})`:
@@ -55,7 +56,9 @@ def add_power(
         \text{decode power} &= P^\text{decode}_s\, (O / 512)^{\beta_d}
 
     so that in every draw the energy of a phase is its power times its time. Times are known far
-    better than power: the model takes the measured ones as they are.
+    better than power: the model takes the measured ones as they are. Given them it shares no
+    variable with the model of time, so the joint posterior of both is the product of the two, and
+    each is sampled by itself.
 
     A slow sensor's reading is a mixture over how many whole samples showed each phase and idle
     time; its error is relative and, since a sample is whole or not, absolute. A fast one follows
@@ -64,97 +67,110 @@ def add_power(
     Args:
         coords: What the coefficients are indexed by.
         readings: The readings; their arrays become ``pm.Data``: see ``power_data``.
-        rates: What is expected of each device.
-        prior: Makes the variable of a prior by its name.
-        pooled: Makes a group of normals, centred where it is read.
+        rates: What is expected of each device, in the order of ``coords.devices``.
+        priors: The priors by name (``models/priors.toml``).
+
+    Returns:
+        The model. Free variables and their dims are the posterior's, as the predictor reads it.
     """
-    model = pm.modelcontext(None)
     sensors = readings.sensors
-    model.add_coords(
-        {"sensor": [s.name() for s in sensors], "idle_samples": list(range(IDLE_SAMPLES))}
-    )
+    dims: dict[str, list[Any]] = {
+        "device": list(coords.devices),
+        "cell": coords.cell_names(),
+        "series": coords.series_names(),
+        "sensor": [s.name() for s in sensors],
+        "idle_samples": list(range(IDLE_SAMPLES)),
+        "rails": list(readings.offsets),
+    }
     cell_llm, cell_device = np.array(coords.cells, dtype=int).T
     series_cell = np.array([c for c, _ in coords.series])
     series_device = cell_device[series_cell]
     size = np.log(np.array(coords.params_b) / REFERENCE_PARAMS_B)[cell_llm]
-    data = {
-        name: pm.Data(name, value)
-        for name, value in power_data(readings, series_cell, len(coords.cells)).items()
-    }
+    with pm.Model(coords=dims) as model:
+        prior = partial(prior_variable, priors)
+        data = {
+            name: pm.Data(name, value)
+            for name, value in power_data(readings, series_cell, len(coords.cells)).items()
+        }
 
-    def level(name: str, expected_w: list[float]) -> Any:
-        return pm.Normal(name, np.log(expected_w), POWER_SPREAD, dims="device")
+        def level(name: str, expected_w: list[float]) -> Any:
+            return pm.Normal(name, np.log(expected_w), POWER_SPREAD, dims="device")
 
-    # What the chip draws. shape: (series,)
-    idle = pooled(
-        "log_idle_series",
-        data["series_read_idle"],
-        level("log_idle", [r.idle_w for r in rates])[series_device],
-        prior("tau_session_idle"),
-        "series",
-    )
-    tau_session = prior("tau_session_power")
-    busy = {}
-    for f, phase in enumerate(PHASES):
-        device = level(f"log_{phase}_w_device", [r.busy_w for r in rates])
-        cell = pooled(
-            f"log_{phase}_w",
-            data["cell_read_power"][:, f],
-            device[cell_device] + prior(f"slope_{phase}_w") * size,
-            prior(f"tau_{phase}_w"),
-            "cell",
+        # What the chip draws. shape: (series,)
+        idle = partially_pooled(
+            "log_idle_series",
+            data["series_read_idle"],
+            level("log_idle", [r.idle_w for r in rates])[series_device],
+            prior("tau_session_idle"),
+            "series",
         )
-        read = data["series_read_power"][:, f]
-        busy[phase] = pooled(
-            f"log_{phase}_w_series", read, cell[series_cell], tau_session, "series"
-        )
-    growth = prior("decode_power_growth", dims="device")[series_device]
-
-    # What the sensors make of it.
-    rails = pt.exp(_rail_offsets(model, readings, prior))
-    tail = prior("tail_power")
-
-    def of_series(name: str, read: Any) -> Any:
-        return pt.exp(
-            pooled(
-                f"log_{name}_series", read, prior(f"log_{name}"), prior(f"spread_{name}"), "series"
+        tau_session = prior("tau_session_power")
+        busy = {}
+        for f, phase in enumerate(PHASES):
+            device = level(f"log_{phase}_w_device", [r.busy_w for r in rates])
+            cell = partially_pooled(
+                f"log_{phase}_w",
+                data["cell_read_power"][:, f],
+                device[cell_device] + prior(f"slope_{phase}_w") * size,
+                prior(f"tau_{phase}_w"),
+                "cell",
             )
-        )
+            read = data["series_read_power"][:, f]
+            busy[phase] = partially_pooled(
+                f"log_{phase}_w_series", read, cell[series_cell], tau_session, "series"
+            )
+        growth = prior("decode_power_growth", dims="device")[series_device]
 
-    noise = of_series("noise_power", data["series_read_sensor"])
+        # What the sensors make of it.
+        rails = pt.exp(_rail_offsets(readings, prior))
+        tail = prior("tail_power")
 
-    def watts(kind: str) -> tuple[Any, Any, Any, Any]:
-        """Return series, and idle, prefill and decode power of a kind's readings as its rails sum."""
-        s, scale = data[f"{kind}_series"], rails[data[f"{kind}_sensor"]]
-        decode = decode_power(pt.exp(busy["decode"][s]), growth[s], data[f"{kind}_output"])
-        return s, scale * pt.exp(idle[s]), scale * pt.exp(busy["prefill"][s]), scale * decode
+        def of_series(name: str, read: Any) -> Any:
+            return pt.exp(
+                partially_pooled(
+                    f"log_{name}_series",
+                    read,
+                    prior(f"log_{name}"),
+                    prior(f"spread_{name}"),
+                    "series",
+                )
+            )
 
-    if any(s.kind == "window" for s in sensors):
-        error = of_series("sample_error", data["series_read_idle"])
-        _add_windows(data, *watts("window"), noise, error, tail, prior, len(sensors))
-    if any(s.kind == "phase" for s in sensors):
-        s, idle_w, prefill_w, decode_w = watts("phase")
-        sensor = data["phase_sensor"]
-        prefill, decode = lagged_phases(
-            idle_w,
-            prefill_w,
-            decode_w,
-            data["phase_prefill_s"],
-            data["phase_decode_s"],
-            prior("sensor_lag", dims="sensor")[sensor],
-            prior("sensor_delay", dims="sensor")[sensor],
-        )
-        shown = pt.switch(data["phase_part"] > 0, decode, prefill)
-        pm.StudentT(
-            "phase_power", nu=tail, mu=pt.log(shown), sigma=noise[s], observed=data["log_phase"]
-        )
-    if any(s.kind == "mean" for s in sensors):
-        s, _, prefill_w, decode_w = watts("mean")
-        share = data["mean_prefill_share"]
-        shown = share * prefill_w + (1 - share) * decode_w
-        pm.StudentT(
-            "mean_power", nu=tail, mu=pt.log(shown), sigma=noise[s], observed=data["log_mean"]
-        )
+        noise = of_series("noise_power", data["series_read_sensor"])
+
+        def watts(kind: str) -> tuple[Any, Any, Any, Any]:
+            """Return series, and idle, prefill and decode power as a kind's rails sum them."""
+            s, scale = data[f"{kind}_series"], rails[data[f"{kind}_sensor"]]
+            decode = decode_power(pt.exp(busy["decode"][s]), growth[s], data[f"{kind}_output"])
+            return s, scale * pt.exp(idle[s]), scale * pt.exp(busy["prefill"][s]), scale * decode
+
+        if any(s.kind == "window" for s in sensors):
+            error = of_series("sample_error", data["series_read_idle"])
+            _add_windows(data, *watts("window"), noise, error, tail, prior, len(sensors))
+        if any(s.kind == "phase" for s in sensors):
+            s, idle_w, prefill_w, decode_w = watts("phase")
+            sensor = data["phase_sensor"]
+            prefill, decode = lagged_phases(
+                idle_w,
+                prefill_w,
+                decode_w,
+                data["phase_prefill_s"],
+                data["phase_decode_s"],
+                prior("sensor_lag", dims="sensor")[sensor],
+                prior("sensor_delay", dims="sensor")[sensor],
+            )
+            shown = pt.switch(data["phase_part"] > 0, decode, prefill)
+            pm.StudentT(
+                "phase_power", nu=tail, mu=pt.log(shown), sigma=noise[s], observed=data["log_phase"]
+            )
+        if any(s.kind == "mean" for s in sensors):
+            s, _, prefill_w, decode_w = watts("mean")
+            share = data["mean_prefill_share"]
+            shown = share * prefill_w + (1 - share) * decode_w
+            pm.StudentT(
+                "mean_power", nu=tail, mu=pt.log(shown), sigma=noise[s], observed=data["log_mean"]
+            )
+    return model
 
 
 def _add_windows(
@@ -180,12 +196,12 @@ def _add_windows(
         dims=("sensor", "idle_samples"),
     )
     counts = [data[f"window_{name}"] for name in ("idle", "prefill", "decode")]
-    samples = sum(counts[1:], start=counts[0])
+    samples = counts[0] + counts[1] + counts[2]
     mean = window_sum_w(*counts, *(w[:, None] for w in (idle_w, prefill_w, decode_w))) / samples
     offset = offset_probability(data["window_low"], data["window_high"], phase, jitter)
     share = idle_share[sensor[:, None], counts[0]]
     weight = data["window_possible"] * (offset + RARE) * share + RARE**2
-    mass = pt.sum(weight, axis=1)
+    mass = weight.sum(axis=1)
     # Where samples were counted, their number is a reading too.
     pm.Potential("window_count", data["window_counted"] * pt.log(mass))
     sigma = pt.sqrt((noise[series][:, None] * mean) ** 2 + (error[series][:, None] / samples) ** 2)
@@ -197,17 +213,16 @@ def _add_windows(
     )
 
 
-def _rail_offsets(model: pm.Model, readings: PowerReadings, prior: Callable[..., Any]) -> Any:
-    """Return the log of what each sensor's rails sum relative to the usual ones. shape: (sensor,)."""
+def _rail_offsets(readings: PowerReadings, prior: Callable[..., Any]) -> Any:
+    """Return the log of what each sensor sums, relative to the usual. shape: (sensor,)."""
     if not readings.offsets:
         return np.zeros(len(readings.sensors))
-    model.add_coord("rails", list(readings.offsets))
     offset = prior("rail_offset", dims="rails")
     index = [
         readings.offsets.index(s.rails) if s.rails in readings.offsets else len(readings.offsets)
         for s in readings.sensors
     ]
-    return pt.concatenate([offset, [0.0]])[index]
+    return pt.join(0, offset, [0.0])[index]
 
 
 def power_start(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray[np.float64]]:

@@ -1,17 +1,18 @@
-"""Predict latency from a fit, with NumPy alone."""
+"""Predict latency, energy and power from a fit, with NumPy alone."""
 
 from __future__ import annotations
 
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 
 from t2m_bayes.design import TILE, tile_middle, tile_of
 from t2m_bayes.formulas import decode_time
 from t2m_bayes.population import CellDraws, cell_draws
+from t2m_bayes.power_population import PowerNoise, View
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,20 @@ CELLS: Final = 64
 
 NOISE: Final = 2**32 - 1
 """Seeds the noise that requests share, where tile numbers seed the effects of tiles."""
+
+
+class Noise(NamedTuple):
+    """Noise of single runs. Arrays have shape (request, sample).
+
+    Attributes:
+        prefill: Student-t noise of prefill times.
+        decode: Student-t noise of decode times.
+        power: Noise of the sensor; ``None`` for the chip's own power.
+    """
+
+    prefill: Floats
+    decode: Floats
+    power: PowerNoise | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,7 @@ def predict(
     requests: Requests,
     *,
     session: Literal["new", "same"] = "new",
+    view: View = "chip",
     seed: int = 0,
 ) -> Prediction:
     """Predict requests as draws.
@@ -113,6 +129,7 @@ def predict(
         requests: What to predict.
         session: ``new``, what a run in a session of its own will do; or ``same``, the session
             that the training rows came from (the request's own where it names one of them).
+        view: Energy and power as the ``chip`` uses them, or as its ``sensor`` would report them.
         seed: Seed of what is drawn here; the same seed and fit give the same draws.
 
     Returns:
@@ -128,7 +145,7 @@ def predict(
     expected: dict[str, Floats] = {m: np.empty(shape) for m in fit.metrics}
     warnings: list[str] = []
     rng = np.random.default_rng(seed)
-    for cell, rows in group_by_cell(fit, requests, session, seed, warnings):
+    for cell, rows in group_by_cell(fit, requests, session, seed, warnings, view):
         for start in range(0, rows.size, BLOCK):
             block = rows[start : start + BLOCK]
             tokens = requests.input_tokens[block], requests.output_tokens[block]
@@ -149,6 +166,7 @@ def predict_bands(
     *,
     prob: float = 0.9,
     session: Literal["new", "same"] = "new",
+    view: View = "chip",
     seed: int = 0,
     threads: int = 2,
 ) -> tuple[dict[str, Floats], tuple[str, ...]]:
@@ -162,6 +180,7 @@ def predict_bands(
         requests: What to predict.
         prob: Probability inside the equal-tailed interval.
         session: See :func:`predict`.
+        view: See :func:`predict`.
         seed: Seed of what is drawn here.
         threads: Blocks computed at the same time.
 
@@ -171,7 +190,7 @@ def predict_bands(
     out: dict[str, Floats] = {m: np.empty((len(requests), 3)) for m in fit.metrics}
     warnings: list[str] = []
     levels = (0.5, (1 - prob) / 2, (1 + prob) / 2)
-    for cell, rows in group_by_cell(fit, requests, session, seed, warnings):
+    for cell, rows in group_by_cell(fit, requests, session, seed, warnings, view):
         quantiles = cell_quantiles(
             cell,
             requests.input_tokens[rows],
@@ -209,7 +228,9 @@ def cell_quantiles(
     n = input_tokens.size
     out: dict[str, Floats] = {m: np.empty((n, len(wanted))) for m, wanted in levels.items()}
     noise, single = shared_noise(cell), cell.single()
-    z32 = (noise[0].astype(np.float32), noise[1].astype(np.float32))
+    z32 = noise._replace(
+        prefill=noise.prefill.astype(np.float32), decode=noise.decode.astype(np.float32)
+    )
 
     def one(start: int) -> None:
         block = slice(start, start + BLOCK)
@@ -223,7 +244,12 @@ def cell_quantiles(
 
 
 def group_by_cell(
-    fit: Fit, requests: Requests, session: str, seed: int, warnings: list[str]
+    fit: Fit,
+    requests: Requests,
+    session: str,
+    seed: int,
+    warnings: list[str],
+    view: View = "chip",
 ) -> list[tuple[CellDraws, NDArray[np.intp]]]:
     """Group requests by what they share.
 
@@ -233,6 +259,7 @@ def group_by_cell(
         session: ``new`` or ``same``: see :func:`predict`.
         seed: Seed of what is drawn from populations.
         warnings: What limits the trust in them is added here.
+        view: See :func:`predict`.
 
     Returns:
         The draws of each group, and its members' positions among the requests.
@@ -247,7 +274,7 @@ def group_by_cell(
     cells = []
     for key, members in groups.items():
         rows = np.array(members)
-        cell = draws_of(fit, *key, session=session, seed=seed)
+        cell = draws_of(fit, *key, session=session, seed=seed, view=view)
         warnings.extend(w for w in cell.warnings if w not in warnings)
         warnings.extend(cell.outside(requests.input_tokens[rows], requests.output_tokens[rows]))
         cells.append((cell, rows))
@@ -264,6 +291,7 @@ def draws_of(
     *,
     session: str,
     seed: int,
+    view: View = "chip",
 ) -> CellDraws:
     """Return the draws of one LLM on one device, which depend on the seed and the two alone.
 
@@ -276,8 +304,9 @@ def draws_of(
         weights_gb: Likewise.
         session: ``new`` or ``same``: see :func:`predict`.
         seed: Seed of what is drawn from populations.
+        view: See :func:`predict`.
     """
-    key = (llm, device, label, params_b, weights_gb, session, seed)
+    key = (llm, device, label, params_b, weights_gb, session, seed, view)
     if key not in fit.remembered:
         if len(fit.remembered) == CELLS:
             fit.remembered.clear()
@@ -289,13 +318,14 @@ def draws_of(
             weights_gb=weights_gb,
             session=session,
             label=label,
+            view=view,
             seed=[seed, zlib.crc32(f"{llm}|{device}".encode())],
         )
     cell: CellDraws = fit.remembered[key]
     return cell
 
 
-def shared_noise(cell: CellDraws) -> tuple[Floats, Floats]:
+def shared_noise(cell: CellDraws) -> Noise:
     """Return noise that all requests of a cell share: one draw a posterior draw.
 
     It depends on the cell alone. Shapes: (1, sample).
@@ -304,10 +334,8 @@ def shared_noise(cell: CellDraws) -> tuple[Floats, Floats]:
     return draw_noise(cell, rng, (1, cell.step_s.size))
 
 
-def draw_noise(
-    cell: CellDraws, rng: np.random.Generator, shape: tuple[int, int]
-) -> tuple[Floats, Floats]:
-    """Draw standard Student-t noise for prefill and decode: a normal over a root mean square.
+def draw_noise(cell: CellDraws, rng: np.random.Generator, shape: tuple[int, int]) -> Noise:
+    """Draw the noise of single runs; Student-t is a normal over a root mean square.
 
     Args:
         cell: What the requests share.
@@ -315,7 +343,7 @@ def draw_noise(
         shape: Requests, or 1 for noise that all share, and samples.
 
     Returns:
-        Noise of prefill and of decode, each of that shape, in the cell's precision.
+        Noise in the cell's precision.
     """
     dtype: Any = cell.step_s.dtype
 
@@ -325,11 +353,22 @@ def draw_noise(
         gamma = np.maximum(gamma, np.finfo(dtype).tiny)
         return np.asarray(rng.standard_normal(shape, dtype=dtype) / np.sqrt(gamma / half))
 
-    return student(cell.tail_prefill), student(cell.tail_decode)
+    of_times = student(cell.tail_prefill), student(cell.tail_decode)
+    if cell.power is None or cell.power.shown is None:
+        return Noise(*of_times)
+    uniform = rng.random(shape, dtype=dtype)
+    return Noise(
+        *of_times,
+        PowerNoise(
+            reading=student(cell.power.shown.tail),
+            offset=np.log(uniform / (1 - uniform)),
+            idle=rng.random(shape, dtype=dtype),
+        ),
+    )
 
 
 def metric_draws(
-    cell: CellDraws, input_tokens: Floats, output_tokens: Floats, z: tuple[Floats, Floats] | None
+    cell: CellDraws, input_tokens: Floats, output_tokens: Floats, z: Noise | None
 ) -> dict[str, Floats]:
     """Return draws of every metric of requests that share an LLM, a device and a session.
 
@@ -354,14 +393,17 @@ def metric_draws(
     log_prefill = level + rise * position + cell.prefill_session
     decode = decode_time(cell.step_s, cell.context, inputs, outputs)
     if z is not None:
-        log_prefill += cell.prefill_noise * z[0]
+        log_prefill += cell.prefill_noise * z.prefill
         with np.errstate(divide="ignore"):
             scale = np.sqrt(cell.decode_noise**2 + (cell.timer_s / decode) ** 2)
         scale = np.where(outputs <= 1, 0, scale)
-        decode = decode * np.exp(np.minimum(scale * z[1], LONGEST))
+        decode = decode * np.exp(np.minimum(scale * z.decode, LONGEST))
     # A heavy tail on the log scale can pass what a float holds; no time is that long.
     prefill = np.exp(np.minimum(log_prefill, LONGEST))
-    return {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
+    times = {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
+    if cell.power is None:
+        return times
+    return times | cell.power.metrics(prefill, decode, outputs, z and z.power)
 
 
 def _quantiles(values: Floats, levels: Sequence[float]) -> Floats:

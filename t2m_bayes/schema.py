@@ -72,6 +72,9 @@ REQUIRED: Final = (
 TIMES: Final = ("prefill_s", "decode_s", "total_s")
 """The latency metrics, in the order in which they are reported."""
 
+ENERGIES: Final = ("energy_j", "power_w", "prefill_energy_j", "decode_energy_j")
+"""The metrics of energy and power, likewise."""
+
 
 @dataclass(frozen=True)
 class SourceReport:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from t2m_bayes.fits import Fit
     from t2m_bayes.population import CellDraws
+    from t2m_bayes.prediction import Noise
     from t2m_bayes.requests import Requests
 
     Floats = NDArray[np.floating[Any]]
@@ -231,7 +232,7 @@ def _check_limits(fit: Fit, limits: Mapping[str, Any]) -> None:
 
 def _chance(
     cell: CellDraws,
-    noise: tuple[Floats, Floats],
+    noise: Noise,
     input_tokens: Floats,
     output_tokens: Floats,
     limits: Mapping[str, Floats],

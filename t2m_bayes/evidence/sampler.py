@@ -43,19 +43,22 @@ RANKED: Final = 12
 """Variables whose ranks are kept for a picture: those that mix worst."""
 
 
-def sampler_checks(posterior: xr.DataTree, model: pm.Model, reported: xr.Dataset) -> list[Check]:
+def sampler_checks(
+    posterior: xr.DataTree, models: Sequence[pm.Model], reported: xr.Dataset
+) -> list[Check]:
     """Check the chains of a posterior.
 
     Args:
         posterior: Posterior and sample statistics, unthinned.
-        model: Its model; every free variable is checked.
+        models: Its models; every free variable is checked.
         reported: The draws that the fit keeps, whose quantiles are what is reported.
 
     Returns:
         r-hat, bulk and tail ESS, Monte Carlo error of the bounds, divergences, energy and tree
         depth.
     """
-    sample = posterior["posterior"].to_dataset()[[v.name for v in model.free_RVs]]
+    names = [v.name for model in models for v in model.free_RVs]
+    sample = posterior["posterior"].to_dataset()[names]
     stats = posterior["sample_stats"].to_dataset()
     chains = "Predictions would be of chains that have not found the same posterior."
     few = "Bounds of predictions would move from one seed to the next."

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from t2m_bayes.design import TILE
-from t2m_bayes.formulas import KNEE, PADS, REFERENCE_PROMPT
+from t2m_bayes.formulas import KNEE, PADS, REFERENCE_OUTPUT, REFERENCE_PROMPT
 from t2m_bayes.prediction import LONGEST, draw_noise, group_by_cell
 from t2m_bayes.requests import make_requests
 
@@ -54,8 +54,12 @@ the page then stays under 6 MB."""
 
 SESSIONS: Final[tuple[Literal["new", "same"], ...]] = ("new", "same")
 
-NOT_DRAWS: Final = frozenset({"name", "seed", "read", "warnings"})
+NOT_DRAWS: Final = frozenset({"name", "seed", "read", "warnings", "power"})
 """Attributes of ``CellDraws`` that describe the draws."""
+
+
+POWER_DRAWS: Final = ("prefill_w", "decode_w", "growth")
+"""Attributes of ``PowerDraws`` that the chip's energy follows from."""
 
 
 class _Store:
@@ -122,6 +126,7 @@ def export(fit: Fit) -> dict[str, Any]:
             "knee": KNEE,
             "pads": list(PADS),
             "reference_prompt": REFERENCE_PROMPT,
+            "reference_output": REFERENCE_OUTPUT,
             "longest": LONGEST,
             "normal_steps": NORMAL_STEPS,
         },
@@ -145,7 +150,9 @@ def _cell(
             for f in fields(cell)
             if f.name not in NOT_DRAWS
         },
-        "noise": [store.floats(z[0]) for z in noise],
+        "noise": [store.floats(z[0]) for z in (noise.prefill, noise.decode)],
+        "power": cell.power
+        and {name: _packed(getattr(cell.power, name), store) for name in POWER_DRAWS},
         "normals": _normals(cell, store),
         "read": cell.read,
         "warnings": list(cell.warnings),

@@ -78,6 +78,9 @@
       if (Number.isInteger(where)) draw[name] = array(where);
       else if (Array.isArray(where)) draw[name] = where.map(array);
     }
+    const power =
+      cell.power &&
+      Object.fromEntries(Object.entries(cell.power).map(([name, where]) => [name, array(where)]));
     const [prefillNoise, decodeNoise] = cell.noise.map(array);
     const out = Object.fromEntries(names.map((m) => [m, []]));
     const steps = outputTokens - 1;
@@ -98,6 +101,13 @@
       const scale = steps > 0 ? Math.hypot(draw.decode_noise[i], draw.timer_s[i] / expected) : 0;
       const decode = expected * Math.exp(Math.min(scale * decodeNoise[i], constants.longest));
       const metrics = { prefill_s: prefill, decode_s: decode, total_s: prefill + decode };
+      if (power) {
+        const growth = (outputTokens / constants.reference_output) ** power.growth[i];
+        metrics.prefill_energy_j = power.prefill_w[i] * prefill;
+        metrics.decode_energy_j = power.decode_w[i] * growth * decode;
+        metrics.energy_j = metrics.prefill_energy_j + metrics.decode_energy_j;
+        metrics.power_w = metrics.energy_j / metrics.total_s;
+      }
       for (const name of names) out[name].push(metrics[name]);
     }
     return out;

@@ -1,0 +1,47 @@
+"""The two kinds of variable that the models are made of: those with a prior, and pooled groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from t2m_bayes.priors import Prior
+
+
+def prior_variable(priors: Mapping[str, Prior], name: str, **kwargs: Any) -> Any:
+    """Return a variable of the model in whose context this is called, with its prior.
+
+    Args:
+        priors: The priors by name (``models/priors.toml``).
+        name: Name of the variable and of its prior.
+        kwargs: What else PyMC's distribution takes, such as ``dims``.
+    """
+    prior = priors[name]
+    if prior.kind == "normal":
+        return pm.Normal(name, prior.centre, prior.sd, **kwargs)
+    return pm.LogNormal(name, np.log(prior.centre), prior.sd, **kwargs)
+
+
+def partially_pooled(name: str, read: Any, mean: Any, sd: Any, dims: str) -> Any:
+    """Return a group of normals, centred where readings pin them and non-centred where none do.
+
+    Centred groups suit precise readings and make funnels without any; non-centred the reverse.
+    What has no reading comes out as a draw from its population.
+
+    Args:
+        name: Name of the group; ``<name>_raw`` is what is sampled.
+        read: Above 0 where readings pin a member. shape: (member,)
+        mean: Mean of the population, for all or for each member.
+        sd: Its standard deviation.
+        dims: Dimension of the group.
+    """
+    raw = pm.Normal(
+        f"{name}_raw", pt.switch(read > 0, mean, 0.0), pt.switch(read > 0, sd, 1.0), dims=dims
+    )
+    return pm.Deterministic(name, pt.switch(read > 0, raw, mean + sd * raw), dims=dims)

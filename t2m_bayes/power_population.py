@@ -1,0 +1,353 @@
+"""The power of one LLM on one device, as draws, and what a sensor would show of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from t2m_bayes.cards import catalog
+from t2m_bayes.errors import DataError
+from t2m_bayes.formulas import decode_power
+from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, device_rates
+from t2m_bayes.sensor import lagged_phases, window_sum_w
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from t2m_bayes.fits import Fit
+    from t2m_bayes.sensor import Sensor
+
+    Floats = NDArray[np.floating[Any]]
+
+View = Literal["chip", "sensor"]
+"""Whose energy is predicted: what the chip uses, or what its sensor would report."""
+
+
+@dataclass(frozen=True)
+class SensorDraws:
+    """Draws of how a device's sensor reads. Arrays have shape (sample,).
+
+    Attributes:
+        sensor: The sensor.
+        rails: What its rails sum, relative to the usual ones.
+        tail: Degrees of freedom of its error.
+        noise: Relative scale of its error.
+        error: Absolute scale of a window's sum, in watts times samples.
+        phase: Median offset of a window, in periods.
+        jitter: Scale of that offset, in periods.
+        idle_share: Share of windows by their idle samples. shape: (sample, idle_samples)
+        lag_s: Time constant of a fast sensor.
+        delay_s: Time by which its window comes late.
+    """
+
+    sensor: Sensor
+    rails: Floats
+    tail: Floats
+    noise: Floats
+    error: Floats
+    phase: Floats
+    jitter: Floats
+    idle_share: Floats
+    lag_s: Floats
+    delay_s: Floats
+
+
+@dataclass(frozen=True)
+class PowerDraws:
+    """Draws of the power of one LLM on one device in one session. Arrays have shape (sample,).
+
+    Attributes:
+        idle_w: Idle power, in watts.
+        prefill_w: Power of prefill.
+        decode_w: Power of decode at ``formulas.REFERENCE_OUTPUT`` tokens.
+        growth: Exponent by which that changes with the length of the output.
+        shown: The sensor whose readings are predicted; ``None`` for the chip's own power.
+        warnings: What limits the trust in these draws.
+    """
+
+    idle_w: Floats
+    prefill_w: Floats
+    decode_w: Floats
+    growth: Floats
+    shown: SensorDraws | None
+    warnings: tuple[str, ...] = ()
+
+    def single(self) -> PowerDraws:
+        """Return the same draws in single precision."""
+        shown = self.shown and _single(self.shown)
+        return replace(_single(self), shown=shown)
+
+    def metrics(
+        self, prefill_s: Floats, decode_s: Floats, output_tokens: Floats, z: PowerNoise | None
+    ) -> dict[str, Floats]:
+        """Return the energy and power of runs.
+
+        Args:
+            prefill_s: Prefill times. shape: (request, sample)
+            decode_s: Decode times, 0 where there is no decode. Same shape.
+            output_tokens: Generated tokens. shape: (request, 1 or sample)
+            z: Noise of the sensor; ``None`` for expected values, and for the chip.
+
+        Returns:
+            ``energy_j, power_w, prefill_energy_j, decode_energy_j``. shape: (request, sample)
+        """
+        decode_w = decode_power(self.decode_w, self.growth, output_tokens)
+        if self.shown is not None and self.shown.sensor.kind == "window":
+            return self._window(self.shown, prefill_s, decode_s, decode_w, z)
+        prefill_w = self.prefill_w
+        if self.shown is not None:
+            prefill_w, decode_w = self._shown(self.shown, prefill_s, decode_s, decode_w, z)
+        prefill_j = prefill_w * prefill_s
+        decode_j = decode_w * decode_s
+        energy_j = prefill_j + decode_j
+        return {
+            "energy_j": energy_j,
+            "power_w": energy_j / (prefill_s + decode_s),
+            "prefill_energy_j": prefill_j,
+            "decode_energy_j": decode_j,
+        }
+
+    def _shown(
+        self,
+        shown: SensorDraws,
+        prefill_s: Floats,
+        decode_s: Floats,
+        decode_w: Floats,
+        z: PowerNoise | None,
+    ) -> tuple[Floats, Floats]:
+        """Return what a sensor that follows the chip shows of both phases, in watts."""
+        prefill_w = self.prefill_w
+        if shown.sensor.kind == "phase":
+            prefill_w, decode_w = lagged_phases(
+                self.idle_w,
+                prefill_w,
+                decode_w,
+                prefill_s,
+                np.maximum(decode_s, np.finfo(decode_s.dtype).tiny),
+                shown.lag_s,
+                shown.delay_s,
+            )
+        factor = shown.rails
+        if z is not None:
+            factor = factor * np.exp(np.clip(shown.noise * z.reading, -5, 5))
+        return prefill_w * factor, decode_w * factor
+
+    def _window(
+        self,
+        shown: SensorDraws,
+        prefill_s: Floats,
+        decode_s: Floats,
+        decode_w: Floats,
+        z: PowerNoise | None,
+    ) -> dict[str, Floats]:
+        """Return what a slow sensor shows: sums of whole samples, idle ones among them."""
+        period = shown.sensor.period_s
+        prefill, busy = prefill_s / period, (prefill_s + decode_s) / period
+        if z is None:
+            # A floor of a number whose fraction is spread evenly loses half on average.
+            offset = shown.phase - 0.5
+            split, whole = (np.maximum(x + offset, 0) for x in (prefill, busy))
+            idle = np.asarray(shown.idle_share @ np.arange(shown.idle_share.shape[1], dtype=float))
+        else:
+            offset = shown.phase + shown.jitter * z.offset
+            split, whole = (np.maximum(np.floor(x + offset), 0) for x in (prefill, busy))
+            below = z.idle[..., None] > np.cumsum(shown.idle_share, axis=1)
+            idle = below.sum(axis=-1).astype(prefill.dtype)
+        split = np.where(decode_s > 0, np.minimum(split, whole), whole)
+        idle = np.where(idle + whole > 0, idle, 1)
+        samples = idle + whole
+        parts = self.idle_w, self.prefill_w, decode_w
+        total = window_sum_w(idle, split, whole - split, *parts)
+        if z is not None:
+            scale = np.sqrt((shown.noise * total) ** 2 + shown.error**2)
+            total = np.maximum(total + scale * z.reading, 0)
+        total = total * shown.rails
+        return {
+            "energy_j": total * period,
+            "power_w": total / samples,
+            "prefill_energy_j": split * self.prefill_w * shown.rails * period,
+            "decode_energy_j": (whole - split) * decode_w * shown.rails * period,
+        }
+
+
+@dataclass(frozen=True)
+class PowerNoise:
+    """Noise of a sensor's readings. Arrays have shape (request, sample).
+
+    Attributes:
+        reading: Student-t.
+        offset: Logistic.
+        idle: Uniform.
+    """
+
+    reading: Floats
+    offset: Floats
+    idle: Floats
+
+
+def power_draws(
+    fit: Fit,
+    llm: str,
+    device: str,
+    *,
+    params_b: float,
+    series: Sequence[int],
+    session: str,
+    label: str | None,
+    view: View,
+    normal: Callable[[], Floats],
+) -> PowerDraws | None:
+    """Return the power draws of one LLM on one device.
+
+    Args:
+        fit: The fit.
+        llm: The LLM.
+        device: The device.
+        params_b: Its size, in billions of parameters.
+        series: Series of the cell in the fit; none for a new cell.
+        session: ``new`` or ``same``.
+        label: With ``same``: the session's name; without one the session with the most readings.
+        view: ``chip``, or ``sensor`` for what the device's sensor would report.
+        normal: Draws standard normals. shape: (sample,)
+
+    Returns:
+        The draws; ``None`` where the fit has no power at all.
+
+    Raises:
+        DataError: ``sensor`` is asked for and the fit knows no sensor of the device.
+    """
+    if not fit.sensors:
+        if view == "sensor":
+            raise DataError("the fit has no power readings, so it knows no sensor")
+        return None
+    coords = fit.coords
+    m = coords.llms.index(llm) if llm in coords.llms else None
+    d = coords.devices.index(device) if device in coords.devices else None
+    cell = coords.cells.index((m, d)) if series and m is not None and d is not None else None
+    size = np.log(params_b / REFERENCE_PARAMS_B)
+    rates = device_rates(device, catalog())
+
+    def of_device(name: str, expected: float) -> Floats:
+        if d is not None:
+            return np.asarray(fit.flat(name)[:, d])
+        return np.asarray(np.log(expected) + POWER_SPREAD * normal())
+
+    def pick(count: str) -> int | None:
+        """Return the series to read a phase off; ``None`` for a session of its own."""
+        read = [s for s in series if getattr(fit.reads[s], count)]
+        if session == "new" or not read:
+            return None
+        if label is not None:
+            return next((s for s in read if coords.series[s][1] == label), None)
+        return max(read, key=lambda s: int(getattr(fit.reads[s], count)))
+
+    def busy(phase: str) -> Floats:
+        level = of_device(f"log_{phase}_w_device", rates.busy_w)
+        slope, tau = fit.flat(f"slope_{phase}_w"), fit.flat(f"tau_{phase}_w")
+        own = fit.flat(f"log_{phase}_w")[:, cell] if cell is not None else None
+        usual = own if own is not None else level + slope * size + tau * normal()
+        chosen = pick(f"{phase}_power")
+        if chosen is not None:
+            return np.asarray(np.exp(fit.flat(f"log_{phase}_w_series")[:, chosen]))
+        return np.asarray(np.exp(usual + fit.flat("tau_session_power") * normal()))
+
+    chosen = pick("idle_power")
+    idle = (
+        fit.flat("log_idle_series")[:, chosen]
+        if chosen is not None
+        else of_device("log_idle", rates.idle_w) + fit.flat("tau_session_idle") * normal()
+    )
+    growth: Floats = (
+        fit.flat("decode_power_growth")[:, d]
+        if d is not None
+        else _prior(fit, "decode_power_growth", normal)
+    )
+    return PowerDraws(
+        idle_w=np.exp(idle),
+        prefill_w=busy("prefill"),
+        decode_w=busy("decode"),
+        growth=growth,
+        shown=None if view == "chip" else _sensor_draws(fit, device, series, pick, normal),
+        warnings=_warnings(fit, llm, device, series),
+    )
+
+
+def _sensor_draws(
+    fit: Fit,
+    device: str,
+    series: Sequence[int],
+    pick: Callable[[str], int | None],
+    normal: Callable[[], Floats],
+) -> SensorDraws:
+    machine = device.partition("+")[0]
+    own = [i for i, s in enumerate(fit.sensors) if s.machine == machine]
+    if not own:
+        raise DataError(
+            f"the fit knows no power sensor of {machine}: it knows "
+            f"{', '.join(s.name() for s in fit.sensors)}"
+        )
+    # What a device reports of a run: its windows, else its phases, else its means.
+    i = min(own, key=lambda i: ("window", "phase", "mean").index(fit.sensors[i].kind))
+    sensor = fit.sensors[i]
+    nothing = np.full(fit.shape[0] * fit.shape[1], np.nan)
+
+    def flat(name: str) -> Floats:
+        return fit.flat(name)[:, i] if name in fit.draws else nothing
+
+    def scale(name: str) -> Floats:
+        if f"log_{name}" not in fit.draws:
+            return nothing
+        chosen = pick("idle_power" if sensor.kind == "window" else "decode_power")
+        if chosen is not None:
+            return np.exp(fit.flat(f"log_{name}_series")[:, chosen])
+        return np.exp(fit.flat(f"log_{name}") + fit.flat(f"spread_{name}") * normal())
+
+    offsets = fit.rail_offsets
+    return SensorDraws(
+        sensor=sensor,
+        rails=np.exp(fit.flat("rail_offset")[:, offsets.index(sensor.rails)])
+        if sensor.rails in offsets
+        else np.ones(nothing.size),
+        tail=fit.flat("tail_power"),
+        noise=scale("noise_power"),
+        error=scale("sample_error"),
+        phase=flat("sample_phase"),
+        jitter=flat("sample_jitter"),
+        idle_share=flat("idle_share"),
+        lag_s=flat("sensor_lag"),
+        delay_s=flat("sensor_delay"),
+    )
+
+
+def _warnings(fit: Fit, llm: str, device: str, series: Sequence[int]) -> tuple[str, ...]:
+    """Say which phase no reading shows busy, and why that makes its band wide."""
+    read = {
+        phase: sum(getattr(fit.reads[s], f"{phase}_power") for s in series)
+        for phase in ("prefill", "decode")
+    }
+    said = []
+    for phase, count in read.items():
+        if not count:
+            said.append(
+                f"no power reading shows {llm} on {device} busy in {phase}: its {phase} power is "
+                "inferred from other LLMs and datasheets, and its band is wide"
+            )
+    return tuple(said)
+
+
+def _prior(fit: Fit, name: str, normal: Callable[[], Floats]) -> Floats:
+    prior = fit.provenance["priors"][name]
+    return np.asarray(prior["centre"] + prior["sd"] * normal())
+
+
+def _single[T: (PowerDraws, SensorDraws)](draws: T) -> T:
+    arrays: dict[str, Any] = {
+        name: value.astype(np.float32)
+        for name, value in vars(draws).items()
+        if isinstance(value, np.ndarray)
+    }
+    return replace(draws, **arrays)
