@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 from hypothesis import settings
 
@@ -23,19 +24,41 @@ if TYPE_CHECKING:
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
-SMALL_LLMS = ("DSR1-Qwen-1.5B", "DSR1-Llama-8B")
+SMALL_SHEETS = ("DeepSeek-R1-Distill-Qwen-1_5B", "DeepSeek-R1-Distill-Llama-8B")
+SMALL_CSVS = ("DSR1-Qwen-1.5B", "DSR1-Llama-8B")
 SMALL_ROWS = 30
+"""Rows of a Tegra CSV: ten questions of three subjects. A server sheet has the same questions."""
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
 
 @pytest.fixture(scope="session")
-def small_runs() -> Runs:
-    """The first runs of two LLMs on both devices, from the shipped samples."""
-    runs = load(shipped("datasets") / "server", shipped("datasets") / "tegra")
-    frame = runs.frame[runs.frame["llm"].isin(SMALL_LLMS)].dropna(subset="input_tokens")
-    first = frame.groupby(["device", "llm"]).cumcount() < SMALL_ROWS
-    return Runs(frame[first].reset_index(drop=True), runs.reports)
+def small_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first runs of two LLMs on both devices, from the shipped samples and in their formats."""
+    folder, samples = tmp_path_factory.mktemp("small"), shipped("datasets")
+    (folder / "server").mkdir()
+    (folder / "tegra").mkdir()
+    subjects: set[str] = set()
+    for llm in SMALL_CSVS:
+        name = f"profiling_combined_{llm}.csv"
+        rows = pd.read_csv(samples / "tegra" / name, encoding="latin-1").head(SMALL_ROWS)
+        rows.to_csv(folder / "tegra" / name, index=False)
+        subjects |= set(rows["subset"])
+    book = samples / "server" / "server_mmlu.xlsx"
+    with pd.ExcelWriter(folder / "server" / book.name, engine="xlsxwriter") as writer:
+        for sheet in SMALL_SHEETS:
+            rows = pd.read_excel(book, sheet_name=sheet, engine="calamine")
+            asked = rows["subject"].isin(subjects) & rows["question_id"].lt(10)
+            rows[asked].to_excel(writer, sheet_name=sheet, index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_runs(small_files: Path) -> Runs:
+    """The run table of the small files; every prompt length is known."""
+    runs = load(small_files / "server", small_files / "tegra")
+    assert runs.frame["input_tokens"].notna().all()
+    return runs
 
 
 @pytest.fixture(scope="session")

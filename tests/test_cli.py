@@ -79,6 +79,7 @@ def test_every_command_has_help_with_examples() -> None:
         (119.4, "119 s"),
         (119.6, "2 min 00 s"),
         (192.2, "3 min 12 s"),
+        (float("nan"), "unknown"),
     ],
 )
 def test_times_are_readable(seconds: float, text: str) -> None:
@@ -146,6 +147,35 @@ def test_predict_for_people(small_fit_folder: Path) -> None:
     assert "marked as unusable" in result.stderr
     unread = ok("predict", *ASK, "--fit", small_fit_folder, "--bytes-per-param", 1)
     assert "change nothing" in unread.stderr
+
+
+def test_a_fit_without_prefill_predicts_decode(small_fit: Fit, tmp_path: Path) -> None:
+    of_decode = {
+        name: values
+        for name, values in small_fit.draws.items()
+        if not any(
+            word in name
+            for word in (
+                "prefill",
+                "token",
+                "floor",
+                "quadratic",
+                "growth",
+                "work",
+                "stair",
+                "tile",
+            )
+        )
+        and name not in ("rise", "tau_rise")
+    }
+    bare = replace(small_fit.coords, tiles=(), stairs=(), device_tiles=())
+    fits.save(replace(small_fit, draws=of_decode, coords=bare), tmp_path)
+    shown = ok("predict", *ASK, "--fit", tmp_path)
+    assert "unknown" in shown.stdout
+    assert "the fit has no prefill" in shown.stderr
+    metrics = json.loads(ok("predict", *ASK, "--fit", tmp_path, "--json").stdout)["metrics"]
+    assert metrics["prefill_s"]["median"] is metrics["total_s"]["upper"] is None
+    assert 0 < metrics["decode_s"]["lower"] < metrics["decode_s"]["upper"]
 
 
 @pytest.mark.parametrize(
@@ -420,12 +450,14 @@ def test_evaluate_says_what_it_cannot_score(
     small_runs: Runs, small_fit_folder: Path, tmp_path: Path
 ) -> None:
     frame = small_runs.frame.copy()
-    frame.loc[frame["device"] == "server", "device"] = "another-box"
+    served = frame["device"] == "server"
+    frame.loc[served, "device"] = "another-box"
     frame["session"] = "later"
     path = write_csv(tmp_path / "later.csv", frame)
     result = ok("evaluate", "--fit", small_fit_folder, "--runs", path)
-    assert "60 runs on 'another-box' were left out" in result.stderr
-    assert "60 of 60 runs are of sessions the fit has not read" in result.stderr
+    here = (~served).sum()
+    assert f"{served.sum()} runs on 'another-box' were left out" in result.stderr
+    assert f"{here} of {here} runs are of sessions the fit has not read" in result.stderr
     assert "trained on" not in result.stderr
     frame["device"] = "another-box"
     write_csv(path, frame)

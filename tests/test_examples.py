@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-ARGUMENTS = {"fit_your_device.py": ["--draws", "20", "--tune", "20"]}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
-def test_example_runs(path: Path, tmp_path: Path) -> None:
+def test_example_runs(path: Path, tmp_path: Path, small_files: Path) -> None:
+    # The files of `small_runs`: the model is then the one the other tests have compiled, and the
+    # second process takes it from the cache.
+    files = ["--server", str(small_files / "server"), "--tegra", str(small_files / "tegra")]
+    arguments = {"fit_your_device.py": [*files, "--draws", "20", "--tune", "20"]}
     result = subprocess.run(
-        [sys.executable, str(path), *ARGUMENTS.get(path.name, [])],
+        [sys.executable, str(path), *arguments.get(path.name, [])],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(EXAMPLES.parent)},
         capture_output=True,

@@ -7,7 +7,7 @@ import pytest
 from run_files import requests, run_table, write_csv
 
 from t2m_bayes.errors import DataError
-from t2m_bayes.loading import load_runs, report_text
+from t2m_bayes.loading import load, load_runs, report_text
 from t2m_bayes.schema import TIMES
 
 DIRT: list[tuple[str, Any, str]] = [
@@ -133,3 +133,14 @@ def test_one_name_is_one_size(tmp_path: Path) -> None:
     table.loc[0, "params_b"] = 7.0
     with pytest.raises(DataError, match="'My-3B' has params_b from 3 to 7"):
         load_runs(write_csv(tmp_path / "r.csv", table))
+
+
+def test_files_of_the_same_name_are_sessions_of_their_own(tmp_path: Path) -> None:
+    for day in ("monday", "tuesday"):
+        (tmp_path / day).mkdir()
+        write_csv(tmp_path / day / "runs.csv", run_table(requests()))
+    write_csv(tmp_path / "wednesday.csv", run_table(requests()))
+    runs = load(tmp_path / "monday", tmp_path / "tuesday", tmp_path / "wednesday.csv")
+    assert sorted(runs.frame["session"].unique()) == [
+        *("monday/runs.csv", "tuesday/runs.csv", "wednesday")
+    ]

@@ -19,6 +19,9 @@ from t2m_bayes.prediction import predict, predict_bands
 from t2m_bayes.requests import make_requests
 from t2m_bayes.schema import TIMES, Runs
 
+PLAIN = {"mode": "FAST_COMPILE"}
+"""Run a graph operation by operation: compiling takes longer than a few hundred evaluations."""
+
 PROMPTS = np.array([40, 100, 128, 129, 200, 257, 700])
 OUTPUTS = np.array([1, 2, 50, 300, 1000, 60, 7])
 
@@ -27,7 +30,7 @@ OUTPUTS = np.array([1, 2, 50, 300, 1000, 60, 7])
 def prior(small_compiled: Compiled) -> dict[str, np.ndarray]:
     """Prior predictive draws of the small runs' times, in seconds. shape: (sample, row)."""
     with small_compiled.model:
-        drawn = pm.sample_prior_predictive(500, random_seed=1)
+        drawn = pm.sample_prior_predictive(500, random_seed=1, compile_kwargs=PLAIN)
     times = drawn["prior_predictive"]
     return {
         phase: np.exp(times[phase].to_numpy().reshape(-1, times[phase].shape[-1]))
@@ -84,7 +87,9 @@ def test_numpy_predicts_what_pymc_predicts(
     design, frame, posterior = small_compiled.design, small_compiled.frame, small_fit
     trace, _ = small_posterior
     with small_compiled.model:
-        drawn = pm.sample_posterior_predictive(trace, random_seed=2, progressbar=False)
+        drawn = pm.sample_posterior_predictive(
+            trace, random_seed=2, progressbar=False, compile_kwargs=PLAIN
+        )
     rows = np.flatnonzero(frame["device"].to_numpy() == "tegra")
     requests = make_requests(
         posterior,
@@ -139,6 +144,17 @@ def test_less_knowledge_gives_wider_bands(small_fit: Fit) -> None:
     by_size = width("an-llm-nobody-measured", "tegra", 8.03)
     new_device = width("8B", "jetson-orin-nano-8gb")
     assert measured < by_size < new_device
+
+
+@pytest.mark.parametrize("session", ["same", "new"])
+def test_bands_widen_beyond_what_was_measured(small_fit: Fit, session: str) -> None:
+    tokens = np.array([200.0, 100_000.0])
+    requests = make_requests(small_fit, "8B", tokens, tokens)
+    low, high = np.moveaxis(
+        [predict(small_fit, requests, session=session).interval(0.9)[m] for m in TIMES], -1, 0
+    )
+    inside, beyond = np.log(high / low).T
+    assert np.all(beyond > 1.2 * inside)
 
 
 def test_predictions_say_what_limits_them(small_fit: Fit) -> None:

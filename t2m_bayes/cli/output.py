@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -36,8 +37,17 @@ def log_to_stderr() -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print plain data as JSON."""
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    """Print plain data as JSON, with null for what is not known: JSON has no NaN."""
+    typer.echo(json.dumps(_known(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def _known(value: Any) -> Any:
+    """Return plain data with ``None`` in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: _known(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
@@ -86,6 +96,8 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
 
 def duration(seconds: float) -> str:
     """Return a time with units a person would choose: ``140 ms``, ``3 min 12 s``, ``5 d 12 h``."""
+    if math.isnan(seconds):
+        return "unknown"
     if seconds == 0:
         return "0 s"
     if seconds < 0.9995:

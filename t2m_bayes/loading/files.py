@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -32,12 +34,14 @@ class Table:
         sheet: The sheet, empty where the file has none.
         frame: Its rows; the index is the 1-based data row, headings are lower case.
         notes: What was decided to read it.
+        session: The session of rows that name none; the file's name unless given.
     """
 
     path: Path
     sheet: str
     frame: pd.DataFrame
     notes: tuple[str, ...] = ()
+    session: str = ""
 
     @property
     def label(self) -> str:
@@ -86,6 +90,24 @@ def data_files(paths: list[Path]) -> list[Path]:
         for member in members:
             found.setdefault(member.resolve(), member)
     return list(found.values())
+
+
+def session_names(files: Iterable[Path]) -> dict[Path, str]:
+    """Return the session of each file's rows that name none: a session is one file.
+
+    That is the file's name without its ending, and as much of its path as tells it from others.
+    """
+    names = {file: file.stem for file in files}
+    for depth in range(1, max((len(file.resolve().parts) for file in names), default=0) + 1):
+        counts = Counter(names.values())
+        if len(counts) == len(names):
+            break
+        names |= {
+            file: "/".join(file.resolve().parts[-depth:])
+            for file, name in names.items()
+            if counts[name] > 1
+        }
+    return names
 
 
 def recognise(tables: list[Table]) -> Format:

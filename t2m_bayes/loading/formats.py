@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,7 @@ import pandas as pd
 
 from t2m_bayes.cards import Catalog, catalog
 from t2m_bayes.errors import DataError
-from t2m_bayes.loading.files import Table, data_files, read_tables, recognise
+from t2m_bayes.loading.files import Table, data_files, read_tables, recognise, session_names
 from t2m_bayes.loading.recovery import (
     ServerRuns,
     listed_prompts,
@@ -80,7 +81,11 @@ def load(
     """
     if not paths:
         raise DataError("no file given")
-    files = {path: read_tables(path) for path in data_files([Path(p) for p in paths])}
+    sessions = session_names(data_files([Path(p) for p in paths]))
+    files = {
+        path: [replace(table, session=session) for table in read_tables(path)]
+        for path, session in sessions.items()
+    }
     formats = {path: recognise(tables) for path, tables in files.items()}
     servers = [
         _server_excel(tables, server_device, unit)
@@ -141,8 +146,10 @@ def load_tegra_csv(
     if isinstance(path_or_paths, str | PathLike):
         path_or_paths = [path_or_paths]
     prompts = no_prompts() if server is None else prompts_of(server)
+    sessions = session_names(data_files([Path(p) for p in path_or_paths]))
     tables = [
-        _expect(file, "tegra-csv")[0] for file in data_files([Path(p) for p in path_or_paths])
+        replace(_expect(file, "tegra-csv")[0], session=session)
+        for file, session in sessions.items()
     ]
     return _joined([_tegra_csv(table, device, unit, prompts) for table in tables])
 
@@ -232,7 +239,7 @@ def _settled(
         return settle(
             sieve,
             label=table.label,
-            stem=table.path.stem,
+            session=table.session or table.path.stem,
             format_name=format_name,  # type: ignore[arg-type]
             device=device,
             unit=unit,

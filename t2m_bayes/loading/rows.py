@@ -19,7 +19,7 @@ def settle(
     sieve: Sieve,
     *,
     label: str,
-    stem: str,
+    session: str,
     format_name: Format,
     device: str | None,
     unit: Unit | None,
@@ -30,7 +30,7 @@ def settle(
     Args:
         sieve: The table; times may still have the names and units of their format.
         label: File and sheet, for the report.
-        stem: The file's name without its ending: the session of rows that name none.
+        session: The session of rows that name none.
         format_name: The table's format.
         device: Device of rows that name none.
         unit: See :func:`~t2m_bayes.loading.units.settle_times`.
@@ -49,7 +49,7 @@ def settle(
     settle_times(sieve, unit)
     _settle_single_phases(sieve, format_name)
     _reject_impossible(sieve)
-    _settle_sessions(sieve, stem)
+    _settle_sessions(sieve, session)
     columns = [c for c in COLUMNS if c in sieve.frame or c in REQUIRED]
     frame = sieve.frame.reindex(columns=columns).reset_index(drop=True)
     for column in columns:
@@ -120,11 +120,11 @@ def _reject_impossible(sieve: Sieve) -> None:
         sieve.decisions.append(f"{unknown} of {len(sieve.frame)} rows kept without input tokens")
 
 
-def _settle_sessions(sieve: Sieve, stem: str) -> None:
+def _settle_sessions(sieve: Sieve, file_session: str) -> None:
     """Name every row's source and session: its own, else its source's, else the file's."""
     frame = sieve.frame
     blank = pd.Series(None, index=frame.index, dtype=object)
     source = as_text(frame["source"]) if "source" in frame else blank
     session = as_text(frame["session"]) if "session" in frame else blank
-    source = source.where(source.notna(), stem)
+    source = source.where(source.notna(), file_session)
     sieve.frame = frame.assign(source=source, session=session.where(session.notna(), source))
