@@ -8,7 +8,7 @@ is drawn from the level above.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from t2m_bayes.fits import Fit
 
     Floats = NDArray[np.floating[Any]]
+
+REMEMBERED: Final = 64
+"""Drawn stairs that a cell remembers: 1 MB at 1,000 draws."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class CellDraws:
         seed: Seed of what is drawn for unmeasured tiles.
         read: Range of prompt and output tokens measured for the cell.
         warnings: What limits the trust in these draws.
+        remembered: Stairs that were drawn, to be read again at once.
     """
 
     step_s: Floats
@@ -87,6 +91,7 @@ class CellDraws:
     seed: list[int]
     read: dict[str, tuple[float, float] | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    remembered: dict[int, tuple[Floats, Floats]] = field(default_factory=dict, init=False)
 
     def stair(self, tile: int) -> tuple[Floats, Floats]:
         """Return the level of a tile (log seconds, in its middle) and its rise.
@@ -97,8 +102,9 @@ class CellDraws:
         Args:
             tile: Tile number, from 1.
         """
-        if tile in self.stairs:
-            return self.stairs[tile]
+        known = self.stairs.get(tile) or self.remembered.get(tile)
+        if known is not None:
+            return known
         rng = np.random.default_rng([*self.seed, tile])
         z = rng.standard_normal((3, self.step_s.size)).astype(self.step_s.dtype)
         effect = self.tile_effect.get(tile, self.tau_tile * z[0])
@@ -106,7 +112,10 @@ class CellDraws:
         first, last = float((tile - 1) * TILE + 1), float(tile * TILE)
         smooth, *ends = (self._log_smooth(at, effect) for at in (middle, first, last))
         level = smooth + self.tau_stair * z[1]
-        return level, ends[1] - ends[0] + self.tau_rise * TILE / middle * z[2]
+        drawn = level, ends[1] - ends[0] + self.tau_rise * TILE / middle * z[2]
+        if len(self.remembered) < REMEMBERED:
+            self.remembered[tile] = drawn
+        return drawn
 
     def _log_smooth(self, tokens: float, effect: Floats) -> Floats:
         token_s = self.token_s * np.exp(effect)
