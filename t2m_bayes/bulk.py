@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
 
 REMEMBERED: Final = 1_000_000
-"""Different requests of one kind whose bands are kept: some 100 MB. Real traces repeat themselves,
-and equal requests have equal bands, since they share the noise draws of their cell."""
+"""Different requests whose bands are kept: some 200 MB. Real traces repeat themselves, and equal
+requests have equal bands, since they share the noise draws of their cell."""
 
 PARTS: Final = ("median", "lower", "upper")
 """Columns that each metric gets, unless others are asked for."""
@@ -149,9 +149,10 @@ class Bands:
         position = _find(known.keys, keys)
         missing = np.unique(keys[position < 0])
         if missing.size:
-            if known.keys.size + missing.size > REMEMBERED:
+            if sum(k.keys.size for k in self._known.values()) + missing.size > REMEMBERED:
                 missing = np.unique(keys)
-                known.keys, known.answers = known.keys[:0], known.answers[:0]
+                for one in self._known.values():
+                    one.keys, one.answers = one.keys[:0], one.answers[:0]
             merged = np.concatenate([known.keys, missing])
             order = np.argsort(merged)
             answers = np.concatenate([known.answers, self._quantiles(known.cell, missing)])

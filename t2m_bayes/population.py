@@ -8,7 +8,7 @@ is drawn from the level above.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from t2m_bayes.fits import Fit
 
     Floats = NDArray[np.floating[Any]]
+
+REMEMBERED: Final = 64
+"""Drawn stairs that a cell remembers: 1 MB at 1,000 draws."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class CellDraws:
         power: Power in each phase; ``None`` where the fit has none.
         read: Range of prompt and output tokens measured for the cell.
         warnings: What limits the trust in these draws.
+        remembered: Stairs that were drawn, to be read again at once.
     """
 
     step_s: Floats
@@ -90,6 +94,7 @@ class CellDraws:
     power: PowerDraws | None = None
     read: dict[str, tuple[float, float] | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    remembered: dict[int, tuple[Floats, Floats]] = field(default_factory=dict, init=False)
 
     def stair(self, tile: int) -> tuple[Floats, Floats]:
         """Return the level of a tile (log seconds, in its middle) and its rise.
@@ -100,15 +105,19 @@ class CellDraws:
         Args:
             tile: Tile number, from 1.
         """
-        if tile in self.stairs:
-            return self.stairs[tile]
+        known = self.stairs.get(tile) or self.remembered.get(tile)
+        if known is not None:
+            return known
         z = self.tile_noise(tile)
         effect = self.tile_effect.get(tile, self.tau_tile * z[0])
         middle = float(tile_middle(np.array(float(tile))))
         first, last = float((tile - 1) * TILE + 1), float(tile * TILE)
         smooth, *ends = (self._log_smooth(at, effect) for at in (middle, first, last))
         level = smooth + self.tau_stair * z[1]
-        return level, ends[1] - ends[0] + self.tau_rise * TILE / middle * z[2]
+        drawn = level, ends[1] - ends[0] + self.tau_rise * TILE / middle * z[2]
+        if len(self.remembered) < REMEMBERED:
+            self.remembered[tile] = drawn
+        return drawn
 
     def tile_noise(self, tile: int) -> Floats:
         """Return the standard normals that a tile nobody measured is drawn with.

@@ -285,10 +285,10 @@ class CsvWriter:
 
     @staticmethod
     def render(answers: Floats) -> NDArray[Any]:
-        """Return answers as they are written: texts of six digits. shape: (row,), of tuples."""
+        """Return answers as they are written: texts of six digits, joined. shape: (row,)."""
         rendered = np.empty(len(answers), dtype=object)
         line = ",".join(["%.6g"] * answers.shape[1])
-        rendered[:] = [tuple((line % tuple(row)).split(",")) for row in answers.tolist()]
+        rendered[:] = [line % tuple(row) for row in answers.tolist()]
         return rendered
 
     def write(self, block: Block, rendered: NDArray[Any]) -> None:
@@ -300,7 +300,7 @@ class CsvWriter:
             assert isinstance(block, ArrowBlock)
             rows = list(zip(*(c.to_pylist() for c in block.batch.columns), strict=True))
         self._writer.writerows(
-            (*row, *answers) for row, answers in zip(rows, rendered.tolist(), strict=True)
+            (*row, *text.split(",")) for row, text in zip(rows, rendered.tolist(), strict=True)
         )
 
 

@@ -62,7 +62,8 @@ def no_sampling(monkeypatch: pytest.MonkeyPatch, small_fit: Fit) -> list[tuple]:
 
 
 def test_every_command_has_help_with_examples() -> None:
-    for command in ("", "predict", "train", "evaluate", "simulate", "reference", "demo"):
+    names = ("predict", "budget", "workload", "plan", "train", "evaluate", "simulate")
+    for command in ("", *names, "reference", "demo"):
         assert "Example" in ok(*command.split(), "--help").stdout
     assert "Example" in ok("data", "check", "--help").stdout
     assert ok("--version").stdout.startswith("t2m-bayes ")

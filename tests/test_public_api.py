@@ -95,3 +95,11 @@ def test_the_reference_fit_is_read_from_what_ships(
         t2m_bayes.reference_fit()
     t2m_bayes.save(small_fit, tmp_path / "models" / "reference")
     assert t2m_bayes.reference_fit().coords == small_fit.coords
+
+
+def test_asking_again_gives_the_same_answer(shipped_fit: Fit) -> None:
+    ask = {"input_tokens": [100, 9000], "output_tokens": [50, 1]}
+    first, again = (t2m_bayes.predict(shipped_fit, "8B", **ask) for _ in range(2))
+    for metric, draws in first.draws.items():
+        np.testing.assert_array_equal(again.draws[metric], draws)
+    assert again.warnings == first.warnings
