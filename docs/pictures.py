@@ -1,5 +1,7 @@
 """Make the pictures of the README from the report of the shipped fit, in Chromium.
 
+Prints how large the report is and how long it takes to open, calculator included.
+
 python docs/pictures.py
 """
 
@@ -23,6 +25,8 @@ with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
     )
     tab = browser.new_page(viewport={"width": 1000, "height": 900})
     tab.goto(page.as_uri())
+    opened_ms = tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    print(f"{page.stat().st_size / 1e6:.1f} MB, opened in {opened_ms / 1e3:.2f} s")
     tab.select_option("#llm", "DSR1-Llama-8B")
     for field, value in REQUEST.items():
         tab.fill(field, value)

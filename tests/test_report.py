@@ -89,8 +89,35 @@ def test_failures_come_first_and_decide(small_fit: Fit) -> None:
     assert (bad.failed[0]["measured"], bad.failed[0]["where"]) == ("2", "row 7")
 
 
+def some_evidence(fit: Fit) -> dict[str, object]:
+    """Return evidence in the form that ``t2m_bayes.evidence`` describes, of a calibrated model."""
+    rng = np.random.default_rng(2)
+    nominal = np.linspace(0.1, 0.9, 9)
+    llm, device = fit.coords.llms[0], fit.coords.devices[0]
+    levels = [("log_stream", "offset"), ("slope_step", "slope")]
+    quantiles = [-0.3, -0.1, 0.0, 0.1, 0.3]
+    return {
+        "pit": {"decode": sorted(rng.uniform(size=200).tolist())},
+        "cover": {"decode": {"n": 200, "nominal": nominal.tolist(), "share": nominal.tolist()}},
+        "ppc": [
+            {"reading": "decode", "llm": llm, "device": device, "n": 200}
+            | {"quantiles": [0.05, 0.25, 0.5, 0.75, 0.95], "observed": quantiles}
+            | {"lower": [q - 0.1 for q in quantiles], "upper": [q + 0.1 for q in quantiles]}
+        ],
+        "ranks": {"log_step[0]": rng.poisson(50, (4, 20)).tolist()},
+        "levels": [
+            {"name": name, "kind": kind, "label": "a against b"}
+            | {"prior": quantiles, "posterior": [q / 10 for q in quantiles]}
+            for name, kind in levels
+        ],
+    }
+
+
 def test_the_page(small_fit: Fit) -> None:
-    page = render(with_checks(small_fit, GOOD, FITTED, BAD), Path("outputs"))
+    fit = with_checks(small_fit, GOOD, FITTED, BAD)
+    page = render(replace(fit, evidence=some_evidence(fit)), Path("outputs"))
+    for picture in ("pit", "coverage", "residuals-decode", "offset", "slope", "ranks"):
+        assert f'id="{picture}-' in page
     assert page.index("Measure them again.") < page.index("Chains agree.")
     assert "3 of 4 checks passed" in page
     assert len(page.encode()) < 6e6

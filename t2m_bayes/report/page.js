@@ -71,7 +71,8 @@
     };
   }
 
-  // Draws of every metric of one request.
+  // Draws of every metric of one request. An attribute new to CellDraws is in `draw` by itself; a
+  // metric new to prediction.metric_draws needs its line in `metrics`.
   function metricDraws(cell, inputTokens, outputTokens) {
     const draw = {};
     for (const [name, where] of Object.entries(cell.draws)) {
