@@ -22,6 +22,7 @@ from t2m_bayes.inference import Compiled, Sampling, compile_model
 from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
 from t2m_bayes.requests import make_requests
+from t2m_bayes.schema import Runs
 
 QUICK = Sampling(draws=600, tune=500, progress=False)
 LONG, SHORT = 128, 64
@@ -58,7 +59,7 @@ def whole_fit(data: Path, seeds: int) -> None:
 def prefill(data: Path, seeds: int) -> None:
     """Predict the sensor's mean power on the prefill sweep, in five folds."""
     runs = load(data / "orin_prefill_sweep.csv")
-    compiled = compile_model(runs)
+    compiled = _compiled(runs)
     folds = np.random.default_rng(0).permutation(len(runs)) % 5
     records = []
     for fold in range(5):
@@ -71,7 +72,7 @@ def prefill(data: Path, seeds: int) -> None:
 def decode(data: Path, seeds: int) -> None:
     """Predict half of the decode sweep from the other half and the prefill sweep."""
     runs = _sweeps(data)
-    compiled = compile_model(runs)
+    compiled = _compiled(runs)
     swept = runs.frame["n_power_samples"].notna().to_numpy()
     records = []
     for seed in range(seeds):
@@ -92,7 +93,7 @@ def decode(data: Path, seeds: int) -> None:
 def phases(data: Path, seeds: int) -> None:
     """Hold out 9 of the 36 cells of the sweep with energy by phase, beside a line in (1, I, O)."""
     runs = load(data / "orin32_sweep.csv")
-    compiled = compile_model(runs)
+    compiled = _compiled(runs)
     frame = runs.frame
     cell = frame.groupby(["input_tokens", "output_tokens"]).ngroup().to_numpy()
     records = []
@@ -115,7 +116,14 @@ PARTS: dict[str, Callable[[Path, int], None]] = {
 }
 
 
-def _sweeps(data: Path):
+def _compiled(runs: Runs) -> Compiled:
+    started = time.perf_counter()
+    compiled = compile_model(runs)
+    console.print(f"[dim]compiled in {time.perf_counter() - started:.0f} s[/dim]")
+    return compiled
+
+
+def _sweeps(data: Path) -> Runs:
     return load(data / "orin_prefill_sweep.csv", data / "orin_decode_sweep.csv")
 
 

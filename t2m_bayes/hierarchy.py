@@ -43,6 +43,12 @@ STAIR_READINGS: Final = 3
 """Readings from which a stair has a level of its own. Fewer cannot tell an odd kernel from a stall,
 and two explanations are two modes that no chain passes between."""
 
+SERIES_READINGS: Final = 3
+"""Decode readings from which a series has a level of its own, for the same reason."""
+
+NOISE_READINGS: Final = 8
+"""Decode readings from which they, rather than the other series, pin a series' noise."""
+
 CURVE_TILES: Final = 10
 """Tiles a cell must have been read in for its rows to pin how prefill bends with the prompt."""
 
@@ -155,18 +161,19 @@ def latency_model(
         )
         context = pt.exp(log_context_series)
         at_median = pt.log1p(context * data["series_context"])
+        tau_session_decode = prior("tau_session_decode")
         log_rate = partially_pooled(
             "log_rate",
             data["series_read_decode"],
             log_step[series_cell] + at_median,
-            prior("tau_session_decode"),
+            tau_session_decode,
             "series",
         )
         log_step_series = pm.Deterministic("log_step_series", log_rate - at_median, dims="series")
         log_noise = prior("log_noise_decode", dims="device")
         noise_decode = partially_pooled(
             "log_noise_decode_series",
-            data["series_read_decode"],
+            data["series_read_noise"],
             log_noise[cell_device][series_cell],
             prior("spread_noise_decode"),
             "series",
@@ -174,14 +181,18 @@ def latency_model(
         timer, tail = prior("timer_decode"), prior("tail_decode")
         if design.decode_s.size:
             s = data["decode_series"]
+            # A series without a level of its own: the session's spread joins its readings' noise.
+            own = data["series_read_decode"] > 0
+            level = pt.switch(own, log_step_series, log_step[series_cell])
             mean = decode_time(
-                pt.exp(log_step_series)[s], context[s], data["decode_input"], data["decode_output"]
+                pt.exp(level)[s], context[s], data["decode_input"], data["decode_output"]
             )
             unknown_input = context[s] * data["decode_input_sd"]
             scale = pt.sqrt(
                 pt.exp(2 * noise_decode)[s]
                 + (timer**2 + data["decode_rounding"]) / mean**2
                 + unknown_input**2
+                + pt.switch(own, 0.0, tau_session_decode**2)[s]
             )
             pm.StudentT(
                 "decode", nu=tail, mu=pt.log(mean), sigma=scale, observed=data["log_decode"]
@@ -323,10 +334,10 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     coords = design.coords
     series_cell = np.array([c for c, _ in coords.series])
     n_cells, n_series = len(coords.cells), len(coords.series)
-    decode_read = _seen(design.decode_series, n_series)
+    decode_readings = np.bincount(design.decode_series, minlength=n_series)
     prefill_read = _seen(design.prefill_series, n_series)
     context_read = context_pinned(design).astype(float)
-    cell_decode = _seen(series_cell[decode_read > 0], n_cells)
+    cell_decode = _seen(series_cell[decode_readings > 0], n_cells)
     cell_prefill = _seen(series_cell[prefill_read > 0], n_cells)
     readings = np.bincount(design.prompt_stair[design.prefill_prompt], minlength=len(coords.stairs))
     other = prefill_read.copy()
@@ -339,7 +350,8 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
         "cell_read_prefill": cell_prefill,
         "cell_far": cell_far(design),
         "cell_read_curve": (tiles_read(design) >= CURVE_TILES).astype(float),
-        "series_read_decode": decode_read,
+        "series_read_decode": (decode_readings >= SERIES_READINGS).astype(float),
+        "series_read_noise": (decode_readings >= NOISE_READINGS).astype(float),
         "series_read_context": context_read,
         "series_other": other,
         "series_context": series_context(design),
@@ -375,7 +387,9 @@ def starting_point(design: Design) -> dict[str, NDArray[np.float64]]:
     rate = np.full(len(design.coords.series), off)
     per_step = np.log(design.decode_s / (design.decode_output - 1))
     for s in np.unique(design.decode_series):
-        rate[s] = np.median(per_step[design.decode_series == s])
+        own = per_step[design.decode_series == s]
+        if own.size >= SERIES_READINGS:
+            rate[s] = np.median(own)
     stair = _smoothed_levels(design)
     start = {"log_rate_raw": rate}
     if stair.size:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 PHASES: Final = ("prefill", "decode")
 
+USUAL_IDLE: Final = 2
+"""Idle samples around a run with which sampling starts where no window's samples were counted."""
+
 RARE: Final = 1e-6
 """Least probability of a way to fill a window: clocks slip."""
 
@@ -235,12 +238,19 @@ def power_start(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray
         readings: The readings.
         series_cell: Cell of each series. shape: (series,)
     """
-    off, usual_idle = 0.1, 2
+    off = 0.1
     prefill_s = known_prefill(readings, series_cell)
     period = np.array([s.period_s for s in readings.sensors])[readings.sensor]
     slow, read = readings.kind("window"), readings.busy(series_cell.size)
     idle = np.full(series_cell.size, off)
     busy = np.full((2, series_cell.size), off)
+    counted = slow & (readings.samples > 0)
+    spare = readings.samples - np.floor((prefill_s + readings.decode_s) / np.where(slow, period, 1))
+    usual_idle = USUAL_IDLE
+    if counted.any():
+        usual_idle = int(np.clip(np.median(spare[counted]), 0, IDLE_SAMPLES - 1))
+    share = np.full(IDLE_SAMPLES, 0.02)
+    share[usual_idle] = 1 - 0.02 * (IDLE_SAMPLES - 1)
     quiet = slow & (prefill_s + readings.decode_s < period / 2)
     idle_w = np.median(readings.power_w[quiet]) if quiet.any() else readings.power_w.min() / 2
     for s in range(series_cell.size):
@@ -265,6 +275,7 @@ def power_start(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray
         "log_idle_series_raw": idle,
         "log_prefill_w_series_raw": busy[0],
         "log_decode_w_series_raw": busy[1],
+        "idle_share": np.tile(share, (len(readings.sensors), 1)),
         "sample_phase": np.full(len(readings.sensors), 0.25),
         "log_noise_power_series_raw": np.full(series_cell.size, -3.0),
         "log_sample_error_series_raw": np.full(series_cell.size, 1.0),
