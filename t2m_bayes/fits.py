@@ -28,6 +28,9 @@ FORMAT: Final = 1
 
 POSTERIOR, PROVENANCE = "posterior.nc", "fit.json"
 
+REGRESSION: Final = "regression.skops"
+"""What a point regressor leaves in place of a posterior; a folder holds one of the two."""
+
 
 @dataclass(frozen=True)
 class Reads:
@@ -136,6 +139,7 @@ def save(fit: Fit, directory: Path | str) -> Path:
     text.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
     part.replace(directory / POSTERIOR)
     text.replace(directory / PROVENANCE)
+    (directory / REGRESSION).unlink(missing_ok=True)
     return directory
 
 

@@ -19,7 +19,7 @@ from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
 from t2m_bayes.fits import Fit, Reads
 from t2m_bayes.hierarchy import latency_model, model_data, starting_point
-from t2m_bayes.priors import Prior, device_rates, device_role, load_priors
+from t2m_bayes.priors import Prior, device_rates, device_role, load_priors, usual_target
 from t2m_bayes.schema import data_hash
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Compiled:
             reads=_reads(design, frame, np.flatnonzero(used)),
             provenance={
                 "created": datetime.now(UTC).strftime("%Y-%m-%d"),
-                "target_device": _target(frame, roles),
+                "target_device": usual_target(frame["device"], roles),
                 "roles": roles,
                 "rows": len(frame),
                 "sources": list(self.sources),
@@ -333,12 +333,6 @@ def _reads(design: Design, frame: pd.DataFrame, rows: NDArray[np.intp]) -> tuple
             )
         )
     return tuple(reads)
-
-
-def _target(frame: pd.DataFrame, roles: dict[str, str]) -> str:
-    counts = frame["device"].value_counts()
-    edge = [d for d in counts.index if roles[d] == "tegra"]
-    return str(edge[0] if edge else counts.index[-1])
 
 
 def _versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -16,13 +16,32 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from t2m_bayes.fits import Fit
+    from t2m_bayes.design import Coords
 
     Floats = NDArray[np.floating[Any]]
 
 
 USUAL_BYTES: Final = 2.0
 """Bytes of a parameter of an LLM without a card: 16-bit weights."""
+
+
+class Known(Protocol):
+    """What predicts: a fit of the model, or a regression; here, the names it knows."""
+
+    @property
+    def coords(self) -> Coords:
+        """Return its LLMs, devices and sessions."""
+        ...
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Return where it comes from."""
+        ...
+
+    @property
+    def target_device(self) -> str:
+        """Return the device that is meant unless one is named."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +105,7 @@ class Requests:
 
 
 def make_requests(
-    fit: Fit,
+    fit: Known,
     llm: str | Sequence[str],
     input_tokens: float | Sequence[float] | Floats,
     output_tokens: float | Sequence[float] | Floats,
@@ -170,7 +189,7 @@ def make_requests(
     )
 
 
-def find_device(fit: Fit, name: str) -> str:
+def find_device(fit: Known, name: str) -> str:
     """Return the fit's device that a name means, or a carded device new to the fit.
 
     ``tegra`` and ``server`` mean the fit's only device of that role.
@@ -197,7 +216,7 @@ def find_device(fit: Fit, name: str) -> str:
     )
 
 
-def _llm(fit: Fit, name: str) -> str:
+def _llm(fit: Known, name: str) -> str:
     if name in fit.coords.llms:
         return name
     base, at, precision = name.partition("@")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from t2m_bayes.cli.options import bands_with
 from t2m_bayes.cli.output import log
 from t2m_bayes.cli.tables import csv_text, read_cells, write_cells
 from t2m_bayes.errors import DataError
-from t2m_bayes.prediction import predict_bands
 from t2m_bayes.requests import find_device, make_requests
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from t2m_bayes.baselines.regression import Regression
     from t2m_bayes.fits import Fit
 
 NEEDED: Final = ("llm", "input_tokens", "output_tokens")
@@ -29,7 +30,7 @@ ROWS_SHOWN: Final = 8
 
 
 def answer(
-    fit: Fit,
+    fit: Fit | Regression,
     source: Path,
     output: Path | None,
     *,
@@ -81,7 +82,7 @@ def _read(source: Path, answers: list[str]) -> pd.DataFrame:
 
 
 def _bands(
-    fit: Fit,
+    fit: Fit | Regression,
     table: pd.DataFrame,
     source: Path,
     prob: float,
@@ -138,7 +139,7 @@ def _bands(
             params_b=size[rows].to_numpy(),
             bytes_per_param=bytes_per_param,
         )
-        found, said = predict_bands(fit, requests, prob=prob, session=kind)
+        found, said = bands_with(fit, requests, prob, kind)
         asked[rows] = np.concatenate([found[metric] for metric in fit.metrics], axis=1)
         warnings.update(dict.fromkeys(said))
     return asked, list(warnings)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import typer
 
 from t2m_bayes.cards import catalog
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+    from numpy.typing import NDArray
 
+    from t2m_bayes.baselines.regression import Regression
     from t2m_bayes.fits import Fit
+    from t2m_bayes.prediction import Prediction
+    from t2m_bayes.requests import Requests
     from t2m_bayes.schema import Runs
 
 
@@ -67,11 +72,62 @@ ProbOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def read_fit(path: Path | None) -> Fit:
-    """Return the fit that ``--fit`` names, or the shipped reference fit."""
+def read_fit(path: Path | None) -> Fit | Regression:
+    """Return the fit or regression that ``--fit`` names, or the shipped reference fit."""
     from t2m_bayes import fits
 
+    if path is not None and (file := regression_at(path)) is not None:
+        from t2m_bayes.baselines import saved
+
+        return saved.load(file)
     return fits.load(default_fit() if path is None else path)
+
+
+def regression_at(path: Path) -> Path | None:
+    """Return the regression's file that a path means: itself, or in its folder."""
+    from t2m_bayes.fits import PROVENANCE, REGRESSION
+
+    folder = path.parent if path.name in (PROVENANCE, REGRESSION) else path
+    return folder / REGRESSION if (folder / REGRESSION).is_file() else None
+
+
+def predict_with(
+    known: Fit | Regression, requests: Requests, session: Literal["new", "same"]
+) -> Prediction:
+    """Predict requests with whatever ``--fit`` named."""
+    from t2m_bayes import fits, prediction
+
+    if isinstance(known, fits.Fit):
+        return prediction.predict(known, requests, session=session)
+    return known.predict(requests, session=session)
+
+
+def bands_with(
+    known: Fit | Regression, requests: Requests, prob: float, session: Literal["new", "same"]
+) -> tuple[dict[str, NDArray[np.floating[Any]]], tuple[str, ...]]:
+    """Predict requests to a median, a lower and an upper bound each, shape (request, 3)."""
+    from t2m_bayes import fits, prediction
+
+    if isinstance(known, fits.Fit):
+        return prediction.predict_bands(known, requests, prob=prob, session=session)
+    answered = known.predict(requests, session=session)
+    check_answered(known, answered)
+    bounds = answered.interval(prob)
+    bands = {m: np.column_stack([v, bounds[m]]) for m, v in answered.median().items()}
+    return bands, answered.warnings
+
+
+def check_answered(known: Fit | Regression, answered: Prediction) -> None:
+    """Turn away requests that a regression cannot answer; the model answers all.
+
+    Raises:
+        DataError: There is one.
+    """
+    if any(bool(np.isnan(draws).any()) for draws in answered.draws.values()):
+        raise DataError(
+            f"nothing was predicted: {'; '.join(answered.warnings)}. It was fitted to "
+            f"{', '.join(known.coords.cell_names())}; for others use the Bayesian model"
+        )
 
 
 def default_fit() -> Path:

@@ -13,17 +13,18 @@ from t2m_bayes.cli.options import (
     JsonOption,
     ProbOption,
     SessionKind,
+    check_answered,
     check_prob,
     default_fit,
+    predict_with,
     read_fit,
 )
 from t2m_bayes.cli.output import duration, log, percent, print_json, print_table
 from t2m_bayes.errors import DataError
 
 if TYPE_CHECKING:
-    from t2m_bayes.fits import Fit
     from t2m_bayes.prediction import Prediction
-    from t2m_bayes.requests import Requests
+    from t2m_bayes.requests import Known, Requests
 
 PHASES = {"prefill_s": "prefill", "decode_s": "decode", "total_s": "total"}
 """How people call the metrics."""
@@ -107,13 +108,12 @@ def predict(
         raise DataError("--output goes with --requests FILE; a single answer is printed")
     if model is None or input_tokens is None or output_tokens is None:
         raise DataError("give --model, --input-tokens and --output-tokens, or --requests FILE")
-    from t2m_bayes import prediction
-
     known = read_fit(fit)
     asked = _request(
         known, model, input_tokens, output_tokens, device, params_b, bytes_per_param, precision
     )
-    answered = prediction.predict(known, asked, session=session.value)
+    answered = predict_with(known, asked, session.value)
+    check_answered(known, answered)
     if json:
         path = str(default_fit() if fit is None else fit)
         print_json(_as_json(answered, known, path, prob, session.value))
@@ -122,7 +122,7 @@ def predict(
 
 
 def _request(
-    fit: Fit,
+    fit: Known,
     model: str,
     input_tokens: float,
     output_tokens: float,
@@ -175,7 +175,7 @@ def _of_precision(model: str, precision: str) -> tuple[str, float | None]:
 
 
 def _as_json(
-    answered: Prediction, fit: Fit, path: str, prob: float, session: str
+    answered: Prediction, fit: Known, path: str, prob: float, session: str
 ) -> dict[str, Any]:
     request = answered.requests
     medians, means, bounds = answered.median(), answered.mean(), answered.interval(prob)
@@ -193,14 +193,14 @@ def _as_json(
                 "lower": float(bounds[metric][0, 0]),
                 "upper": float(bounds[metric][0, 1]),
             }
-            for metric in PHASES
+            for metric in answered.draws
         },
         "warnings": list(answered.warnings),
         "fit": {"path": path} | {k: v for k, v in fit.provenance.items() if k != "priors"},
     }
 
 
-def _show(answered: Prediction, fit: Fit, prob: float, session: str) -> None:
+def _show(answered: Prediction, fit: Known, prob: float, session: str) -> None:
     request = answered.requests
     measured = f"{request.llm[0]} | {request.device[0]}" in fit.coords.cell_names()
     where = "the measured session" if session == "same" and measured else "a new session"
@@ -214,6 +214,7 @@ def _show(answered: Prediction, fit: Fit, prob: float, session: str) -> None:
         [
             (name, *(duration(x) for x in (medians[metric][0], *bounds[metric][0])))
             for metric, name in PHASES.items()
+            if metric in medians
         ],
     )
     typer.echo(f"\n{percent(prob, 0)} of such runs should fall between `from` and `to`.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -19,6 +19,9 @@ from t2m_bayes.cli.options import (
 from t2m_bayes.cli.output import log
 from t2m_bayes.errors import DataError
 
+if TYPE_CHECKING:
+    from t2m_bayes.schema import Runs
+
 
 class Sampler(StrEnum):
     """Programs that sample."""
@@ -32,6 +35,7 @@ Examples:
   t2m train --all-models --output outputs
   t2m train --server server.xlsx --tegra jetson/ --device jetson-orin-nx-16gb --output outputs
   t2m train --runs runs.csv --model 1.5B --unit ms --output outputs/small
+  t2m train --model 1.5B --regression linear --output outputs
 """
 
 
@@ -42,7 +46,15 @@ def train(
     all_models: Annotated[
         bool, typer.Option("--all-models", help="Train on all LLMs together (the default).")
     ] = False,
-    regression: Annotated[str, typer.Option(metavar="NAME", help="`bayes`.")] = "bayes",
+    regression: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="`bayes`, or a point regressor with conformal bands: linear, polynomial, "
+            "random_forest, xgboost, quantile_gbm, gaussian_process, mean_ratio, median_ratio, "
+            "linear_scaling, direct, physics_wls, published, wilkins.",
+        ),
+    ] = "bayes",
     runs: RunsOption = None,
     server: ServerOption = None,
     tegra: TegraOption = None,
@@ -83,11 +95,11 @@ def train(
     An earlier fit in the folder is replaced when the new one is complete, not before. Options of
     the sampler that are not given keep the defaults that suit most data; they are printed.
     """
-    if regression.casefold() != "bayes":
-        raise DataError(
-            f"--regression {regression}: this version fits the Bayesian model alone "
-            "(--regression bayes, the default); point regressors are not part of it yet"
-        )
+    name = regression.casefold().replace("-", "_")
+    if name != "bayes":
+        from t2m_bayes.baselines.registry import method
+
+        method(name)
     if model is not None and all_models:
         raise DataError("give --model NAME or --all-models, not both")
     if output.exists() and not output.is_dir():
@@ -101,6 +113,9 @@ def train(
 
         loaded = replace(loaded, frame=only_llm(loaded, model))
         log.info("training on the %d runs of %s", len(loaded), loaded.frame["llm"].iloc[0])
+    if name != "bayes":
+        typer.echo(f"fit written to {_regressed(name, loaded, seed, output)}")
+        return
     from t2m_bayes import fits, inference
 
     given = {
@@ -123,3 +138,14 @@ def train(
     if not fit.usable:
         log.warning("the fit is saved, marked as unusable: predicting from it will say so")
     typer.echo(f"fit written to {folder}")
+
+
+def _regressed(name: str, loaded: Runs, seed: int | None, output: Path) -> Path:
+    """Fit a point regressor, save it, and return where."""
+    from t2m_bayes.baselines import saved
+    from t2m_bayes.baselines.regression import Regression
+
+    fitted = Regression(name, random_state=seed or 0).fit(loaded)
+    for metric, why in fitted.reasons_.items():
+        log.warning("%s is left out: %s", metric, why)
+    return saved.save(fitted, output)

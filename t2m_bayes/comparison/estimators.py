@@ -1,0 +1,82 @@
+"""What is compared: one small protocol, and the Bayesian model behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
+
+from t2m_bayes.baselines.registry import METHODS
+from t2m_bayes.baselines.regression import Regression
+from t2m_bayes.errors import DataError
+
+if TYPE_CHECKING:
+    from t2m_bayes.prediction import Prediction
+    from t2m_bayes.requests import Requests
+    from t2m_bayes.schema import Runs
+
+BAYES: Final = "bayes"
+"""Name of this package's model among the estimators."""
+
+NAMES: Final = (BAYES, *METHODS)
+"""Every estimator that can be compared."""
+
+
+class Estimator(Protocol):
+    """Anything that learns from runs and predicts requests."""
+
+    def fit(self, runs: Runs) -> Self:
+        """Learn from runs."""
+        ...
+
+    def predict(self, requests: Requests, *, session: Literal["new", "same"]) -> Prediction:
+        """Predict requests; the container is the same whoever fills it."""
+        ...
+
+
+class Bayes:
+    """The hierarchical model, compiled once for a table and fitted to any of its rows.
+
+    Args:
+        table: All runs; their rows are known by their index, which is unique.
+        sampling: Settings of the sampler, as keywords of ``inference.Sampling``.
+    """
+
+    def __init__(self, table: Runs, **sampling: Any) -> None:
+        """Compile the model."""
+        from t2m_bayes.inference import Sampling, compile_model
+
+        self.index = table.frame.index
+        self.compiled = compile_model(table)
+        self.sampling = Sampling(**sampling)
+
+    def fit(self, runs: Runs) -> Self:
+        """Fit to some rows of the table."""
+        self.fit_ = self.compiled.fit(self.index.isin(runs.frame.index), self.sampling)
+        return self
+
+    def predict(self, requests: Requests, *, session: Literal["new", "same"]) -> Prediction:
+        """Predict requests."""
+        from t2m_bayes.prediction import predict
+
+        return predict(self.fit_, requests, session=session)
+
+
+def check_names(names: list[str]) -> None:
+    """Turn away names that are no estimators.
+
+    Raises:
+        DataError: One is none.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise DataError(f"no estimator {name!r}; there are {', '.join(NAMES)}")
+
+
+def regression(name: str, seed: int) -> Estimator:
+    """Return an unfitted point regressor.
+
+    Args:
+        name: Its name.
+        seed: Its random state.
+    """
+    found: Estimator = Regression(name, random_state=seed)
+    return found
