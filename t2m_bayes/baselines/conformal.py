@@ -194,6 +194,10 @@ class WithContext(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.regressor_ = clone(self.regressor).fit(table, np.concatenate([y, self.y]))
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the rows behind when saved: predicting needs them no more."""
+        return {**super().__getstate__(), "X": None, "y": None}
+
     def predict(self, X: pd.DataFrame) -> Floats:  # noqa: N803
         """Return the regressor's prediction. shape: (row,)."""
         return np.asarray(self.regressor_.predict(X))

@@ -26,12 +26,14 @@ def save(regression: Regression, directory: Path | str) -> Path:
     Returns:
         The folder.
     """
+    from zipfile import ZIP_DEFLATED
+
     from skops import io
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     part = directory / f".{REGRESSION}.part"
-    io.dump(regression, part)
+    io.dump(regression, part, compression=ZIP_DEFLATED, compresslevel=6)
     text = directory / f".{PROVENANCE}.part"
     header = {"provenance": regression.provenance}
     text.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")

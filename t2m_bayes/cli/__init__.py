@@ -12,7 +12,17 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from t2m_bayes.cli import compare, data, demo, evaluate, predict, reference, simulate, train
+from t2m_bayes.cli import (
+    benchmark,
+    compare,
+    data,
+    demo,
+    evaluate,
+    predict,
+    reference,
+    simulate,
+    train,
+)
 from t2m_bayes.cli.output import log_to_stderr
 from t2m_bayes.errors import T2MError
 
@@ -78,6 +88,7 @@ app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
+app.command("benchmark", epilog=benchmark.EXAMPLES)(benchmark.benchmark)
 app.add_typer(data.app, name="data")
 app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)
 app.command("reference", epilog=reference.EXAMPLES)(reference.reference)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
 
 from t2m_bayes.baselines.registry import METHODS
 from t2m_bayes.baselines.regression import Regression
 from t2m_bayes.errors import DataError
 
 if TYPE_CHECKING:
+    from t2m_bayes.inference import Compiled, Sampling
     from t2m_bayes.prediction import Prediction
     from t2m_bayes.requests import Requests
     from t2m_bayes.schema import Runs
@@ -36,21 +37,19 @@ class Bayes:
     """The hierarchical model, compiled once for a table and fitted to any of its rows.
 
     Args:
-        table: All runs; their rows are known by their index, which is unique.
-        sampling: Settings of the sampler, as keywords of ``inference.Sampling``.
+        compiled: The model, compiled for all runs; rows are known by their index in its table.
+        sampling: Settings of the sampler.
     """
 
-    def __init__(self, table: Runs, **sampling: Any) -> None:
-        """Compile the model."""
-        from t2m_bayes.inference import Sampling, compile_model
-
-        self.index = table.frame.index
-        self.compiled = compile_model(table)
-        self.sampling = Sampling(**sampling)
+    def __init__(self, compiled: Compiled, sampling: Sampling) -> None:
+        """Keep both."""
+        self.compiled = compiled
+        self.sampling = sampling
 
     def fit(self, runs: Runs) -> Self:
         """Fit to some rows of the table."""
-        self.fit_ = self.compiled.fit(self.index.isin(runs.frame.index), self.sampling)
+        rows = self.compiled.frame.index.isin(runs.frame.index)
+        self.fit_ = self.compiled.fit(rows, self.sampling)
         return self
 
     def predict(self, requests: Requests, *, session: Literal["new", "same"]) -> Prediction:

@@ -167,23 +167,21 @@ def _regress(job: _Job) -> tuple[dict[str, Any], pd.DataFrame | None]:
 def _sampled(
     jobs: list[_Job], table: Runs, sampling: dict[str, Any]
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame | None]]:
-    """Fit and score the Bayesian model in this process, compiled once."""
-    model: Estimator | None = None
+    """Fit and score the Bayesian model in this process: what is compiled cannot be sent to others.
+
+    It is compiled once; the seconds of a fit are without that.
+    """
+    if not jobs:
+        return
+    from t2m_bayes.inference import Sampling, compile_model
+
+    try:
+        model = Bayes(compile_model(table), Sampling(**sampling))
+    except DataError as error:
+        yield from ((_failure(job, error), None) for job in jobs)
+        return
     for job in jobs:
-
-        def prepared() -> Estimator:
-            nonlocal model
-            if model is None:
-                model = Bayes(table, **sampling)
-            return model
-
-        # Timings are those of a fit; compiling, once for all of them, is not part of any.
-        try:
-            prepared()
-        except DataError as error:
-            yield _failure(job, error), None
-            continue
-        yield _run(job, prepared)
+        yield _run(job, lambda: model)
 
 
 def _run(job: _Job, make: Callable[[], Estimator]) -> tuple[dict[str, Any], pd.DataFrame | None]:
