@@ -72,12 +72,18 @@ def test_physics_recovers_its_own_formula_from_few_rows() -> None:
     np.testing.assert_allclose(median["total_s"], later["decode_s"] + later["prefill_s"], rtol=1e-3)
 
 
-@pytest.mark.parametrize("n", [9, 15, 60])
+@pytest.mark.parametrize("n", [12, 60])
 def test_conformal_bands_cover_what_they_promise(n: int) -> None:
     """CV+ and jackknife+ promise 1 - 2a and keep about 1 - a; over worlds, so it cannot be luck."""
     inside = {0.5: [], 0.8: []}
     for seed in range(12):
         frame = made(n + 60, 0.1, seed)
+        frame = frame.assign(llm="DSR1-Llama-8B", params_b=8.03)
+        frame["decode_s"] = (
+            0.1
+            * frame["output_tokens"]
+            * np.exp(np.random.default_rng(seed).normal(0, 0.1, len(frame)))
+        )
         table = features(
             frame["llm"].tolist(),
             frame["device"].tolist(),
@@ -152,10 +158,11 @@ def test_regressions_follow_scikit_learn(both: Runs) -> None:
         if name != "xgboost":
             model = clone(known.make("decode_s", 5))
             assert model.get_params()
-    first, again = (Regression("random_forest", random_state=4).fit(both) for _ in range(2))
+    decode = Runs(both.frame.drop(columns="prefill_s"))
+    first, again = (Regression("quantile_gbm", random_state=4).fit(decode) for _ in range(2))
     asked = requests_of(both.frame)
     np.testing.assert_array_equal(
-        first.predict(asked).draws["total_s"], again.predict(asked).draws["total_s"]
+        first.predict(asked).draws["decode_s"], again.predict(asked).draws["decode_s"]
     )
 
 
@@ -171,7 +178,18 @@ def test_what_cannot_be_regressed_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         Regression("xgboost").fit(Runs(made(12)))
 
 
-@pytest.mark.parametrize("name", ["physics_wls", "polynomial", "gaussian_process", "quantile_gbm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "physics_wls",
+        "gaussian_process",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in METHODS
+            if name not in ("physics_wls", "gaussian_process", "xgboost")
+        ),
+    ],
+)
 def test_a_regression_comes_back_as_it_was(both: Runs, name: str, tmp_path: Path) -> None:
     fitted = Regression(name).fit(both)
     again = saved.load(saved.save(fitted, tmp_path) / "regression.skops")

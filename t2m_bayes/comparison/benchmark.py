@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
+from t2m_bayes.cards import catalog
 from t2m_bayes.comparison.estimators import BAYES, NAMES
 from t2m_bayes.comparison.protocols import protocol
 from t2m_bayes.comparison.runner import compare
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from t2m_bayes.comparison.runner import Comparison
     from t2m_bayes.comparison.tables import Standing
     from t2m_bayes.schema import Runs
+
+
+VERSIONS: Final = ("pymc", "nutpie", "scikit-learn", "mapie", "numpy")
+"""Libraries whose version the page states."""
+
+MOST_SHOWN: Final = 4
+"""Most LLMs and devices whose scores are shown one by one; all of them are among the records."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,13 @@ PREFILL: Final = ("orin_prefill_sweep.csv",)
 DECODE: Final = ("orin_decode_sweep.csv",)
 STEP: Final = ("server_and_orin_decode_step.csv",)
 
+WHOLE_FIT: Final = Case(
+    "fit", (*MMLU, *PREFILL, *DECODE), "", 1, "one fit to all of them, with default settings"
+)
+"""The claim about the sampler: it has no test rows, and its section states the diagnostics."""
+
 REAL: Final = (
+    WHOLE_FIT,
     Case("few-shot-3", MMLU, "few-shot:3", 10, "three runs of each LLM predict all others"),
     Case("few-shot-5", MMLU, "few-shot:5", 10, "five runs of each LLM predict all others"),
     Case("few-shot-50", MMLU, "few-shot:50", 5, "fifty runs of each LLM predict all others"),
@@ -110,6 +124,8 @@ def run_case(
         Its section in Markdown, and the records of the long table.
     """
     started = time.perf_counter()
+    if case is WHOLE_FIT:
+        return _whole_fit(runs, jobs), []
     compared = compare(
         runs,
         protocol(case.protocol),
@@ -120,6 +136,22 @@ def run_case(
     )
     took = time.perf_counter() - started
     return _section(case, compared, took), [{"case": case.name} | r for r in records(compared)]
+
+
+def _whole_fit(runs: Runs, jobs: int) -> str:
+    """Fit the model to all runs and state how long it took and what its diagnostics say."""
+    from t2m_bayes.inference import Sampling, compile_model
+
+    started = time.perf_counter()
+    compiled = compile_model(runs)
+    ready = time.perf_counter()
+    fit = compiled.fit(sampling=Sampling(cores=jobs, progress=False))
+    sampled = time.perf_counter()
+    return (
+        f"\n## {WHOLE_FIT.name}: {WHOLE_FIT.about}\n\n{len(runs)} runs: compiled in "
+        f"{ready - started:.0f} s, sampled and checked in {sampled - ready:.0f} s; "
+        f"{fit.provenance['diagnostics']['verdict']}.\n"
+    )
 
 
 def header(data: Path | None, minutes: float) -> str:
@@ -143,9 +175,6 @@ def header(data: Path | None, minutes: float) -> str:
     )
 
 
-VERSIONS: Final = ("pymc", "nutpie", "scikit-learn", "mapie", "numpy")
-
-
 def _version(name: str) -> str:
     try:
         return version(name)
@@ -159,13 +188,18 @@ def _section(case: Case, compared: Comparison, took: float) -> str:
         f"`{case.protocol}` on {', '.join(case.files) or 'the samples'}, {took:.0f} s.\n",
     ]
     ranked = standings(compared)
+    cells = sorted({cell for s in ranked for cell in s.by_llm}, key=lambda cell: _size(cell[0]))
+    few = len(cells) <= MOST_SHOWN
+    if few:
+        lines.append(f"By LLM: {', '.join(' on '.join(cell) for cell in cells)}.\n")
     for metric in dict.fromkeys(s.metric for s in ranked):
         of_metric = [s for s in ranked if s.metric == metric]
         lines += [
             f"| {metric}, {max(s.n for s in of_metric)} readings | MAPE | median | CRPS "
-            "| worse by | 90 % score | width | in 50 % | in 90 % | fit |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-            *(_line(s) for s in of_metric),
+            "| worse by | 90 % score | width | in 50 % | in 90 % | fit |"
+            + (" MAPE by LLM | in 90 % by LLM |" if few else ""),
+            "|---" * (12 if few else 10) + "|",
+            *(_line(s) + (_by_llm(s, cells) if few else "") for s in of_metric),
             "",
         ]
         lines.append(_verdict(of_metric))
@@ -184,6 +218,19 @@ def _line(s: Standing) -> str:
         f"| {100 * s.width:.1f} % | {100 * s.coverage_50:.0f} % | {100 * s.coverage_90:.0f} % "
         f"| {s.fit_s:.1f} s |"
     )
+
+
+def _by_llm(s: Standing, cells: list[tuple[str, str]]) -> str:
+    found = [s.by_llm.get(cell) for cell in cells]
+    mape = " / ".join("-" if f is None else f"{100 * f[0]:.2f}" for f in found)
+    inside = " / ".join("-" if f is None else f"{100 * f[2]:.0f}" for f in found)
+    return f" {mape} % | {inside} % |"
+
+
+def _size(llm: str) -> float:
+    """Return what to sort an LLM by: its card's size."""
+    card = catalog().llm(llm.partition("@")[0])
+    return card.params_b if card else float("inf")
 
 
 def _verdict(ranked: list[Standing]) -> str:

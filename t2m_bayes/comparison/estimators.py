@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol, Self
+
+import numpy as np
 
 from t2m_bayes.baselines.registry import METHODS
 from t2m_bayes.baselines.regression import Regression
+from t2m_bayes.design import make_design
 from t2m_bayes.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,9 +51,19 @@ class Bayes:
         self.sampling = sampling
 
     def fit(self, runs: Runs) -> Self:
-        """Fit to some rows of the table."""
+        """Fit to some rows of the table.
+
+        The others' readings reach no likelihood, nor the grid on which times are read to lie. They
+        had a part in where chains start, which a posterior does not depend on.
+        """
+        design, seen = self.compiled.design, make_design(runs.frame.reset_index(drop=True))
+        position = {name: i for i, name in enumerate(design.coords.series_names())}
+        resolution = np.zeros_like(design.resolution_s)
+        for name, own in zip(seen.coords.series_names(), seen.resolution_s, strict=True):
+            resolution[position[name]] = own
+        compiled = replace(self.compiled, design=replace(design, resolution_s=resolution))
         rows = self.compiled.frame.index.isin(runs.frame.index)
-        self.fit_ = self.compiled.fit(rows, self.sampling)
+        self.fit_ = compiled.fit(rows, self.sampling)
         return self
 
     def predict(self, requests: Requests, *, session: Literal["new", "same"]) -> Prediction:

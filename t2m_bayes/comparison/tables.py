@@ -91,6 +91,7 @@ class Standing:
         worse_by: How much more CRPS than the best, and the standard error of that difference.
         interval_worse_by: The same of the interval score, against its best.
         complete: Whether it answered every reading that any estimator did; others rank last.
+        by_llm: LLM and device to MAPE, median error and coverage of the 90 % interval.
         fit_s: Mean seconds of a fit.
         predict_s: Mean seconds of predicting a split's test rows.
     """
@@ -109,6 +110,7 @@ class Standing:
     worse_by: tuple[float, float]
     interval_worse_by: tuple[float, float]
     complete: bool
+    by_llm: dict[tuple[str, str], tuple[float, float, float]]
     fit_s: float
     predict_s: float
 
@@ -190,6 +192,14 @@ def _ranked(rows: pd.DataFrame, fits: pd.DataFrame) -> Iterator[Standing]:
             worse_by=by["crps"],
             interval_worse_by=by["interval_score"],
             complete=name in full,
+            by_llm={
+                (str(llm), str(device)): (
+                    float(own["ape"].mean()),
+                    float(own["ape"].median()),
+                    float(own["coverage_90"].mean()),
+                )
+                for (llm, device), own in part.groupby(["llm", "device"])
+            },
             fit_s=seconds["fit_s"][name],
             predict_s=seconds["predict_s"][name],
         )
