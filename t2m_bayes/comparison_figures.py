@@ -76,8 +76,11 @@ def errors(ax: Axes, ranked: list[Standing]) -> Axes:
 
     Returns:
         ``ax``. Bars are CRPS in per cent of the reading, on a logarithmic axis; circles are the
-        MAPE; the best and what is tied with it are filled darker.
+        MAPE. The best has a star, what is tied with it an equals sign and a colour; the Bayesian
+        model has a colour of its own.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     y = np.arange(len(ranked))[::-1]
     crps = np.array([100 * s.crps for s in ranked])
     mape = np.array([100 * s.mape for s in ranked])
@@ -93,7 +96,10 @@ def errors(ax: Axes, ranked: list[Standing]) -> Axes:
     ax.set_yticks(y, [f"{s.estimator}{_mark(s)}" for s in ranked], fontsize=8)
     ax.set_xlabel("CRPS (bar) and MAPE (circle), % of the reading", fontsize=8)
     ax.tick_params(axis="x", labelsize=8)
+    decades = np.log10(ax.get_xlim()[1] / ax.get_xlim()[0])
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2.5 else (1.0, 2.0, 5.0)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.grid(visible=True, axis="x", linewidth=0.4, alpha=0.5)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)

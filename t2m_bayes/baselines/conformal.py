@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 CONFIDENCE: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 """Levels of the intervals. MAPIE needs more than ``1 / (1 - level)`` rows for a level: with fewer,
-the widest level that they allow stands for those above, and the guarantee ends there."""
+the widest level that they allow stands for those above, and the guarantee ends there. (It needs
+more than ``1 / level`` as well; narrower intervals are drawn in towards the middle.)"""
 
 LOO_ROWS: Final = 30
 """Most rows for which every row is left out by itself (jackknife+); CV+ in five folds beyond."""
@@ -72,7 +73,7 @@ class Conformal(BaseEstimator):  # type: ignore[misc]
         if len(X) < LEAST_ROWS:
             raise DataError(f"{len(X)} readings are too few for a regression with a band")
         self.regressor_ = clone(self.regressor).fit(X, y)
-        self.bands_: dict[str, Any] = {}
+        self.bands_: dict[str, tuple[list[float], Any]] = {}
         self.measured_ = sorted(set(X["cell"]))
         self.devices_ = sorted(set(X["device"]))
         cell, device, llm = (X[c].to_numpy() for c in ("cell", "device", "llm"))
@@ -109,7 +110,7 @@ class Conformal(BaseEstimator):  # type: ignore[misc]
         for name in dict.fromkeys(kind.tolist()):
             if name in self.bands_:
                 rows = kind == name
-                out[rows] = self._intervals(self.bands_[name], X[rows])
+                out[rows] = _intervals(*self.bands_[name], X[rows])
         return levels, out
 
     def _kind(self, cell: str, device: str) -> str:
@@ -148,7 +149,7 @@ class Conformal(BaseEstimator):  # type: ignore[misc]
             cv = LeaveOneOut()
         else:
             cv = KFold(FOLDS, shuffle=True, random_state=self.random_state)
-        levels = [c for c in CONFIDENCE if 1 / (1 - c) < chosen.size - 1e-9]
+        levels = [c for c in CONFIDENCE if max(1 / c, 1 / (1 - c)) < chosen.size - 1e-9]
         conformal = CrossConformalRegressor(
             WithContext(self.regressor, X[others], y[others]),
             confidence_level=levels,
@@ -158,14 +159,7 @@ class Conformal(BaseEstimator):  # type: ignore[misc]
         # Without some group a regressor may have nothing left to stand on: no band of this kind.
         with suppress(DataError):
             conformal.fit_conformalize(X.iloc[chosen], y[chosen], groups=labels)
-            self.bands_[kind] = conformal
-
-    def _intervals(self, conformal: Any, X: pd.DataFrame) -> Floats:  # noqa: N803
-        _, bounds = conformal.predict_interval(X, aggregate_point_predictions=None)
-        low, high = bounds[:, 0], bounds[:, 1]
-        missing = len(CONFIDENCE) - low.shape[1]
-        low, high = (np.pad(v, ((0, 0), (0, missing)), mode="edge") for v in (low, high))
-        return np.asarray(np.sort(np.concatenate([low[:, ::-1], high], axis=1), axis=1))
+            self.bands_[kind] = (levels, conformal)
 
 
 class WithContext(RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -201,3 +195,14 @@ class WithContext(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: pd.DataFrame) -> Floats:  # noqa: N803
         """Return the regressor's prediction. shape: (row,)."""
         return np.asarray(self.regressor_.predict(X))
+
+
+def _intervals(levels: list[float], conformal: Any, X: pd.DataFrame) -> Floats:  # noqa: N803
+    """Return the bounds of every level, from the lowest to the highest. shape: (row, bound)."""
+    _, bounds = conformal.predict_interval(X, aggregate_point_predictions=None)
+    middle = bounds[:, :, :1].mean(axis=1, keepdims=True)
+    inner = np.array([c / levels[0] for c in CONFIDENCE if c < levels[0]])
+    drawn_in = middle + (bounds[:, :, :1] - middle) * inner
+    outer = np.repeat(bounds[:, :, -1:], sum(c > levels[-1] for c in CONFIDENCE), axis=2)
+    low, high = np.moveaxis(np.concatenate([drawn_in, bounds, outer], axis=2), 1, 0)
+    return np.asarray(np.sort(np.concatenate([low[:, ::-1], high], axis=1), axis=1))

@@ -110,9 +110,7 @@ def _drawn(
     chosen = np.zeros(len(frame), dtype=bool)
     for positions in _cells(frame, rows):
         n = round(share * positions.size) if share else int(count or 0)
-        if n >= positions.size:
-            continue
-        chosen[rng.choice(positions, n, replace=False)] = True
+        chosen[rng.choice(positions, min(n, positions.size), replace=False)] = True
     return chosen
 
 
