@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from pathlib import Path
 
@@ -28,15 +27,28 @@ from t2m_bayes.schema import Runs
 LLMS = {"DSR1-Qwen-1.5B": 1.777, "DSR1-Llama-8B": 8.03}
 
 
+class Foreign:
+    """Something no file of a regression has a place for."""
+
+    def __init__(self) -> None:
+        self.x = 1
+
+
 def run(*words: object) -> Result:
     return CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
-def made(n: int, noise: float = 0.0, seed: int = 0, device: str = "tegra") -> pd.DataFrame:
+def made(
+    n: int,
+    noise: float = 0.0,
+    seed: int = 0,
+    device: str = "tegra",
+    llms: dict[str, float] = LLMS,
+) -> pd.DataFrame:
     """Runs that follow the decode formula exactly, and a prefill in proportion to the prompt."""
     rng = np.random.default_rng(seed)
-    llm = rng.choice(list(LLMS), n)
-    size = np.array([LLMS[name] for name in llm])
+    llm = rng.choice(list(llms), n)
+    size = np.array([llms[name] for name in llm])
     i, o = rng.integers(60, 900, n), rng.integers(2, 900, n)
     step = 0.012 * size * (0.2 if device == "server" else 1.0)
     decode = (o - 1) * step * (1 + 1e-5 * context_tokens(i, o)) * np.exp(rng.normal(0, noise, n))
@@ -115,7 +127,8 @@ def test_draws_have_the_conformal_quantiles(both: Runs) -> None:
 
 def test_an_llm_new_to_the_device_gets_a_wider_band(both: Runs) -> None:
     frame = both.frame[~(both.frame["device"].eq("tegra") & both.frame["llm"].eq("DSR1-Llama-8B"))]
-    third = made(12, 0.02, 3).assign(llm="My-3B", params_b=3.0)
+    third = made(12, 0.02, 3, llms={"My-3B": 3.0})
+    third["decode_s"] *= 1.3  # LLMs are not quite in proportion to their size
     runs = Runs(pd.concat([frame, third], ignore_index=True))
     asked = made(20, seed=9)
     bands = Regression("physics_wls").fit(runs).predict(requests_of(asked)).interval(0.8)
@@ -144,8 +157,9 @@ def test_published_speaks_of_its_llms_alone() -> None:
 
 def test_ratios_scale_the_server(both: Runs) -> None:
     asked = made(40, seed=9)
+    decode = Runs(both.frame.drop(columns="prefill_s"))
     for name in ("mean_ratio", "median_ratio", "linear_scaling"):
-        median = Regression(name).fit(both).predict(requests_of(asked)).median()["decode_s"]
+        median = Regression(name).fit(decode).predict(requests_of(asked)).median()["decode_s"]
         assert np.median(np.abs(median / asked["decode_s"] - 1)) < 0.1
 
 
@@ -209,10 +223,10 @@ def test_damaged_and_foreign_files_are_refused(both: Runs, tmp_path: Path) -> No
     file.write_bytes(content[: len(content) // 2])
     with pytest.raises(FitError, match="damaged or cut short"):
         saved.load(file)
-    io.dump(math.inf, file)
+    io.dump(1.5, file)
     with pytest.raises(FitError, match="holds no regression"):
         saved.load(file)
-    io.dump(Path("x"), file)
+    io.dump(Foreign(), file)
     with pytest.raises(FitError, match="holds types that no regression"):
         saved.load(file)
 

@@ -60,7 +60,8 @@ def no_sampling(monkeypatch: pytest.MonkeyPatch, small_fit: Fit) -> list[tuple]:
 
 
 def test_every_command_has_help_with_examples() -> None:
-    for command in ("", "predict", "train", "evaluate", "simulate", "compare", "benchmark", "demo"):
+    names = "predict train evaluate simulate compare benchmark reference demo"
+    for command in ("", *names.split()):
         assert "Example" in ok(*command.split(), "--help").stdout
     assert "Example" in ok("data", "check", "--help").stdout
     assert ok("--version").stdout.startswith("t2m-bayes ")
