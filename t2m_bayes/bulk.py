@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 
 import numpy as np
 
 from t2m_bayes.errors import DataError
+from t2m_bayes.fits import Fit
 from t2m_bayes.prediction import cell_quantiles, draws_of
+from t2m_bayes.requests import Known, Requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from t2m_bayes.fits import Fit
     from t2m_bayes.population import CellDraws
+    from t2m_bayes.prediction import Prediction
     from t2m_bayes.request_files import Block
     from t2m_bayes.request_tables import Asked, Kind, Reading
 
@@ -79,11 +81,64 @@ class Columns:
         )
 
 
+class Regressor(Known, Protocol):
+    """What answers requests without posterior draws of its own."""
+
+    def predict(self, requests: Requests, *, session: Literal["new", "same"]) -> Prediction:
+        """Return the answers; NaN where there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Regressed:
+    """Requests of one kind, answered by a point regressor."""
+
+    regression: Regressor
+    kind: Kind
+    warnings: tuple[str, ...] = ()
+
+    def count_outside(self, input_tokens: Floats, output_tokens: Floats) -> dict[str, int]:
+        """Return nothing: a regressor knows no measured range."""
+        return {}
+
+    def outside_warnings(self, counts: Mapping[str, int]) -> list[str]:
+        """Return nothing, likewise."""
+        return []
+
+    def quantiles(
+        self, input_tokens: Floats, output_tokens: Floats, levels: Mapping[str, Sequence[float]]
+    ) -> dict[str, Floats]:
+        """Return quantiles of requests. shape: (request, level), for each metric.
+
+        Raises:
+            DataError: The regressor has no answer to one.
+        """
+        n, kind = input_tokens.size, self.kind
+        if not n:
+            return {metric: np.empty((0, len(wanted))) for metric, wanted in levels.items()}
+        requests = Requests(
+            llm=(kind.llm,) * n,
+            device=(kind.device,) * n,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            session=(kind.label,) * n,
+            params_b=np.full(n, kind.params_b),
+            weights_gb=np.full(n, kind.weights_gb),
+        )
+        answered = self.regression.predict(requests, session=kind.session)
+        if any(bool(np.isnan(answered.draws[metric]).any()) for metric in levels):
+            raise DataError(f"nothing was predicted: {'; '.join(answered.warnings)}")
+        return {
+            metric: np.quantile(answered.draws[metric], wanted, axis=(0, 1)).T
+            for metric, wanted in levels.items()
+        }
+
+
 @dataclass
 class _Known:
     """Requests of one kind that were answered: sorted keys, and an answer each."""
 
-    cell: CellDraws
+    cell: CellDraws | _Regressed
     keys: NDArray[np.int64]
     answers: NDArray[Any]
     outside: dict[str, int] = field(default_factory=dict)
@@ -136,8 +191,12 @@ class Bands:
     def _of_kind(self, asked: Asked) -> NDArray[Any]:
         known = self._known.get(asked.kind)
         if known is None:
-            fields = asked.kind._asdict()
-            cell = draws_of(self._reading.fit, **fields, seed=self._seed)
+            fit = self._reading.fit
+            cell = (
+                draws_of(fit, **asked.kind._asdict(), seed=self._seed, view=self._reading.view)
+                if isinstance(fit, Fit)
+                else _Regressed(cast("Regressor", fit), asked.kind)
+            )
             known = _Known(
                 cell, np.empty(0, np.int64), self._quantiles(cell, np.empty(0, np.int64))
             )
@@ -160,18 +219,17 @@ class Bands:
             position = _find(known.keys, keys)
         return np.asarray(known.answers[position])
 
-    def _quantiles(self, cell: CellDraws, keys: NDArray[np.int64]) -> NDArray[Any]:
-        quantiles = cell_quantiles(
-            cell,
-            (keys >> 32).astype(float),
-            (keys & 0xFFFFFFFF).astype(float),
-            self._columns.levels,
-            threads=self._threads,
+    def _quantiles(self, cell: CellDraws | _Regressed, keys: NDArray[np.int64]) -> NDArray[Any]:
+        tokens = (keys >> 32).astype(float), (keys & 0xFFFFFFFF).astype(float)
+        quantiles = (
+            cell.quantiles(*tokens, self._columns.levels)
+            if isinstance(cell, _Regressed)
+            else cell_quantiles(cell, *tokens, self._columns.levels, threads=self._threads)
         )
         return self._render(np.concatenate(list(quantiles.values()), axis=1))
 
 
-def fit_warnings(fit: Fit) -> list[str]:
+def fit_warnings(fit: Known) -> list[str]:
     """Return what limits the trust in anything a fit predicts."""
     if fit.usable:
         return []

@@ -32,6 +32,9 @@ POSTERIOR, PROVENANCE = "posterior.nc", "fit.json"
 EVIDENCE: Final = "evidence"
 """Variable of the file that holds the evidence, as the bytes of a JSON text."""
 
+REGRESSION: Final = "regression.skops"
+"""What a point regressor leaves in place of a posterior; a folder holds one of the two."""
+
 
 @dataclass(frozen=True)
 class Reads:
@@ -161,6 +164,7 @@ def save(fit: Fit, directory: Path | str) -> Path:
     text.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
     part.replace(directory / POSTERIOR)
     text.replace(directory / PROVENANCE)
+    (directory / REGRESSION).unlink(missing_ok=True)
     return directory
 
 

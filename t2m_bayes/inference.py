@@ -21,7 +21,7 @@ from t2m_bayes.fits import Fit, Reads
 from t2m_bayes.hierarchy import latency_model, model_data, starting_point
 from t2m_bayes.power_data import power_data
 from t2m_bayes.power_model import power_model, power_start
-from t2m_bayes.priors import Prior, device_rates, device_role, load_priors
+from t2m_bayes.priors import Prior, device_rates, device_role, load_priors, usual_target
 from t2m_bayes.schema import data_hash
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Compiled:
             reads=_reads(design, frame, np.flatnonzero(used)),
             provenance={
                 "created": datetime.now(UTC).strftime("%Y-%m-%d"),
-                "target_device": _target(frame, roles),
+                "target_device": usual_target(frame["device"], roles),
                 "roles": roles,
                 "rows": len(frame),
                 "sources": list(self.sources),
@@ -389,12 +389,6 @@ def _reads(design: Design, frame: pd.DataFrame, rows: NDArray[np.intp]) -> tuple
             )
         )
     return tuple(reads)
-
-
-def _target(frame: pd.DataFrame, roles: dict[str, str]) -> str:
-    counts = frame["device"].value_counts()
-    edge = [d for d in counts.index if roles[d] == "tegra"]
-    return str(edge[0] if edge else counts.index[-1])
 
 
 def package_versions() -> dict[str, str]:

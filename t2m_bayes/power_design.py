@@ -9,11 +9,16 @@ import numpy as np
 
 from t2m_bayes.cards import catalog
 from t2m_bayes.errors import DataError
+from t2m_bayes.schema import ENERGIES
 from t2m_bayes.sensor import Sensor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
     from numpy.typing import NDArray
+
+    from t2m_bayes.schema import Runs
 
     Floats = NDArray[np.floating[Any]]
     Ints = NDArray[np.integer[Any]]
@@ -182,6 +187,78 @@ def make_power_readings(
     return replace(readings, offsets=_offsets(readings))
 
 
+def parse_rails(pairs: Sequence[str]) -> dict[str, str]:
+    """Return source to rails of texts ``SOURCE=NAME``.
+
+    Raises:
+        DataError: A text has no ``=``, or nothing on a side of it.
+    """
+    named = {}
+    for pair in pairs:
+        source, _, rails = pair.rpartition("=")
+        if not source or not rails:
+            raise DataError(f"--rails must be SOURCE=NAME, such as sweep=GPU+SOC; found {pair!r}")
+        named[source] = rails
+    return named
+
+
+def named_rails(runs: Runs, rails: Mapping[str, str]) -> Runs:
+    """Return runs with the rails that their sources sum; rows that name their own keep them.
+
+    Args:
+        runs: The runs.
+        rails: Source (the run table's column ``source``) to rails.
+
+    Raises:
+        DataError: No row is of a source.
+    """
+    if not rails:
+        return runs
+    known = set(runs.frame["source"])
+    if unknown := sorted(set(rails) - known):
+        raise DataError(
+            f"no rows of the source {', '.join(unknown)}: the sources are "
+            f"{', '.join(sorted(known))}"
+        )
+    said = runs.frame["source"].map(dict(rails)).astype(object)
+    if "rails" in runs.frame:
+        said = runs.frame["rails"].where(runs.frame["rails"].notna(), said)
+    return replace(runs, frame=runs.frame.assign(rails=said))
+
+
+def without_power(runs: Runs) -> Runs:
+    """Return runs without their readings of energy and power."""
+    return replace(runs, frame=runs.frame.drop(columns=list(ENERGIES), errors="ignore"))
+
+
+def measured_energy(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Return the columns of energy and power with only what a sensor reported of a single run.
+
+    A power that is the mean of many runs is no reading of each; nor is an energy that somebody
+    computed as power times time, where the sensor sums samples of a window with idle time in it.
+
+    Args:
+        frame: A run table, or some of its rows.
+
+    Returns:
+        Those of ``energy_j, power_w, prefill_energy_j, decode_energy_j`` that the table has, NaN
+        where there is no reading. shape: (row,)
+    """
+    rows = frame.reset_index(drop=True)
+    table = _timed(rows)
+    phased = table[["prefill_energy_j", "decode_energy_j"]].notna().any(axis=1)
+    counted = table["n_power_samples"].notna()
+    shared = _shared(rows, table["power_w"].where(~counted))
+    own = np.array([key is None for key in shared], dtype=bool)
+    summed = phased | counted | table["sensor_period_s"].isna()
+    keep = {"energy_j": own & summed, "power_w": own}
+    return {
+        name: np.where(keep.get(name, True), table[name], np.nan)
+        for name in ENERGIES
+        if name in frame
+    }
+
+
 def _timed(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the numbers of each row, with phases completed from totals and periods from cards."""
     import pandas as pd
@@ -270,7 +347,7 @@ def _shared(frame: pd.DataFrame, power_w: pd.Series[float]) -> list[tuple[Any, .
                 if shared[r] is None and (
                     said[r] == by or (repeats and not isinstance(said[r], str))
                 ):
-                    shared[r] = (by, *key)
+                    shared[r] = (by, key)
     return shared
 
 

@@ -225,7 +225,7 @@ def _rail_offsets(readings: PowerReadings, prior: Callable[..., Any]) -> Any:
         readings.offsets.index(s.rails) if s.rails in readings.offsets else len(readings.offsets)
         for s in readings.sensors
     ]
-    return pt.join(0, offset, [0.0])[index]
+    return pt.as_tensor(np.eye(len(readings.offsets) + 1)[index][:, :-1]) @ offset
 
 
 def power_start(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray[np.float64]]:

@@ -12,7 +12,10 @@ from t2m_bayes.formulas import PADS
 from t2m_bayes.resources import shipped
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    import pandas as pd
 
     from t2m_bayes.cards import Catalog
 
@@ -156,3 +159,18 @@ def device_role(device: str, cards: Catalog) -> str:
     if card is not None:
         return card.role
     return "server" if machine.startswith("server") else "tegra"
+
+
+def usual_target(device: pd.Series[str], roles: Mapping[str, str]) -> str:
+    """Return the device that predictions are for unless one is named: the slow, scarce one.
+
+    Args:
+        device: Device of each run.
+        roles: ``server`` or ``tegra`` for each device.
+
+    Returns:
+        The Jetson with the most runs; without one, the device with the fewest.
+    """
+    counts = device.value_counts()
+    edge = [d for d in counts.index if roles[d] == "tegra"]
+    return str(edge[0] if edge else counts.index[-1])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from t2m_bayes.fits import save
 from t2m_bayes.inference import Sampling, fit
 from t2m_bayes.loading import load
+from t2m_bayes.power_design import named_rails
 from t2m_bayes.resources import shipped
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ CITATION: Final = (
     "edge-inference/edgereasoning (BSD-3-Clause; arXiv 2511.01866). The rows are not shipped."
 )
 """Where the rows behind the reference fit come from."""
+
+RAILS: Final = {
+    "token2metrics/mmlu": "three rails",
+    "edgereasoning/prefill-sweep": "GPU+SOC",
+    "edgereasoning/decode-sweep": "GPU+SOC",
+}
+"""What their power sums. The requests' has a level of its own: ``rail_offset``."""
 
 FILES: Final = ("orin_mmlu_requests.csv", "orin_prefill_sweep.csv", "orin_decode_sweep.csv")
 """The run tables it is fitted to, in a folder of public measurements."""
@@ -38,6 +46,7 @@ def build(data: Path, output: Path | None = None, sampling: Sampling = Sampling(
     Raises:
         DataError: A file is missing or cannot be used.
     """
-    result = fit(load(*(data / name for name in FILES)), sampling)
+    runs = named_rails(load(*(data / name for name in FILES)), RAILS)
+    result = fit(runs, sampling, rail_offset=True)
     cited = replace(result, provenance={**result.provenance, "citation": CITATION})
     return save(cited, output or shipped("models") / "reference")

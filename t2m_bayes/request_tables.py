@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from t2m_bayes.fits import Fit
+    from t2m_bayes.power_population import View
     from t2m_bayes.request_files import Block
+    from t2m_bayes.requests import Known
 
     Floats = NDArray[np.floating[Any]]
 
@@ -70,14 +71,16 @@ class Reading:
         llm: LLM of rows without one; by default there is none, and each row must name its own.
         bytes_per_param: Bytes a parameter takes, for rows with ``params_b``.
         unknown_outputs: Whether the output tokens of a row may be empty.
+        view: Energy and power of the ``chip``, or as its ``sensor`` would report them.
     """
 
-    fit: Fit
+    fit: Known
     session: str = "new"
     device: str | None = None
     llm: str | None = None
     bytes_per_param: float | None = None
     unknown_outputs: bool = False
+    view: View = "chip"
     _kinds: dict[tuple[str, str, str, float], Kind] = field(default_factory=dict, compare=False)
 
     def check_columns(self, path: Path | str, columns: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,9 +17,38 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from t2m_bayes.fits import Fit
+    from t2m_bayes.design import Coords
 
     Floats = NDArray[np.floating[Any]]
+
+
+class Known(Protocol):
+    """What predicts: a fit of the model, or a regression; here, the names it knows."""
+
+    @property
+    def coords(self) -> Coords:
+        """Return its LLMs, devices and sessions."""
+        ...
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Return where it comes from."""
+        ...
+
+    @property
+    def target_device(self) -> str:
+        """Return the device that is meant unless one is named."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Return what it predicts."""
+        ...
+
+    @property
+    def usable(self) -> bool:
+        """Return whether it can be trusted."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +112,7 @@ class Requests:
 
 
 def make_requests(
-    fit: Fit,
+    fit: Known,
     llm: str | Sequence[str],
     input_tokens: float | Sequence[float] | Floats,
     output_tokens: float | Sequence[float] | Floats,
@@ -170,7 +199,7 @@ def make_requests(
     )
 
 
-def find_device(fit: Fit, name: str) -> str:
+def find_device(fit: Known, name: str) -> str:
     """Return the fit's device that a name means, or a carded device new to the fit.
 
     ``tegra`` and ``server`` mean the fit's only device of that role.
@@ -197,7 +226,7 @@ def find_device(fit: Fit, name: str) -> str:
     )
 
 
-def _llm(fit: Fit, name: str) -> tuple[str, float | None]:
+def _llm(fit: Known, name: str) -> tuple[str, float | None]:
     """Return an LLM's label, as the fit or a card has it, and the bytes of a parameter."""
     label, usual_bytes = llm_label(name)
     return name if name in fit.coords.llms else label, usual_bytes

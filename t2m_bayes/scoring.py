@@ -141,6 +141,57 @@ def score(
     return scores
 
 
+def each(draws: ArrayLike, observed: ArrayLike) -> dict[str, Floats]:
+    """Return what is scored of every single observation.
+
+    Args:
+        draws: Draws of the prediction. shape: (sample, n)
+        observed: What was measured, above 0. shape: (n,)
+
+    Returns:
+        ``observed``; the ``median``; the ``crps``; bounds ``lower_50, upper_50, lower_90,
+        upper_90`` and their ``interval_score_50, interval_score_90`` (width, and 2 / (1 - p) times
+        the miss: Gneiting and Raftery 2007); and ``pit``, the share of draws below the
+        observation, half of those equal to it. shape: (n,) each
+
+    Raises:
+        DataError: The shapes do not fit, nothing is given, or a value is not finite.
+    """
+    import scoringrules
+
+    ensemble, measured = _ensemble(draws, observed)
+    levels = [0.05, 0.25, 0.5, 0.75, 0.95]
+    low90, low50, median, high50, high90 = np.quantile(ensemble, levels, axis=0)
+    below, upto = (ensemble < measured).mean(axis=0), (ensemble <= measured).mean(axis=0)
+    return {
+        "observed": measured,
+        "median": median,
+        "crps": scoringrules.crps_ensemble(measured, ensemble, m_axis=0, estimator="qd"),
+        "lower_50": low50,
+        "upper_50": high50,
+        "lower_90": low90,
+        "upper_90": high90,
+        "interval_score_50": scoringrules.interval_score(measured, low50, high50, 0.5),
+        "interval_score_90": scoringrules.interval_score(measured, low90, high90, 0.1),
+        "pit": (below + upto) / 2,
+    }
+
+
+def uniformity(pit: ArrayLike) -> float:
+    """Return how far the PIT values are from uniform: the largest gap of their distribution.
+
+    The Kolmogorov-Smirnov statistic, from 0 to 1; honest predictions are near 0 (Gneiting,
+    Balabdaoui and Raftery 2007).
+
+    Args:
+        pit: Values between 0 and 1. shape: (n,)
+    """
+    ordered = np.sort(_finite("pit", pit))
+    n = ordered.size
+    above = np.arange(1, n + 1) / n - ordered
+    return float(max(above.max(), (1 / n - above).max()))
+
+
 def _relative_errors(predicted: ArrayLike, observed: ArrayLike) -> Floats:
     guess, measured = _finite("predicted", predicted), _finite("observed", observed)
     _same_shape(predicted=guess, observed=measured)

@@ -62,8 +62,8 @@ def no_sampling(monkeypatch: pytest.MonkeyPatch, small_fit: Fit) -> list[tuple]:
 
 
 def test_every_command_has_help_with_examples() -> None:
-    names = ("predict", "budget", "workload", "plan", "train", "evaluate", "simulate")
-    for command in ("", *names, "reference", "demo"):
+    names = "predict budget workload plan train evaluate simulate compare benchmark"
+    for command in ("", *names.split(), "reference", "demo"):
         assert "Example" in ok(*command.split(), "--help").stdout
     assert "Example" in ok("data", "check", "--help").stdout
     assert ok("--version").stdout.startswith("t2m-bayes ")
@@ -419,9 +419,9 @@ def test_train_on_one_llm(tmp_path: Path, no_sampling: list[tuple]) -> None:
 
 def test_train_turns_away(tmp_path: Path) -> None:
     message = refused(
-        *("train", "--model", "1.5B", "--regression", "linear", "--output", tmp_path / "out")
+        *("train", "--model", "1.5B", "--regression", "lasso", "--output", tmp_path / "out")
     )
-    assert "point regressors are not part of it yet" in message
+    assert "no regression 'lasso'; there are linear, polynomial" in message
     assert "not both" in refused("train", "--model", "1.5B", "--all-models", "--output", tmp_path)
     (tmp_path / "file").write_text("mine")
     assert "is a file" in refused("train", "--output", tmp_path / "file")

@@ -43,7 +43,7 @@ def summed(
     seed: int = 0,
 ) -> Workload:
     reading = Reading(fit, session, unknown_outputs=True)
-    return sum_workload(reading, [block(inputs, outputs)], lengths=lengths, seed=seed)
+    return sum_workload(fit, reading, [block(inputs, outputs)], lengths=lengths, seed=seed)
 
 
 def brute_force(fit: Fit, inputs: np.ndarray, outputs: np.ndarray, session: str) -> dict:

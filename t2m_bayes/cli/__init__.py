@@ -13,8 +13,10 @@ import typer
 from typer.core import TyperGroup
 
 from t2m_bayes.cli import (
+    benchmark,
     budget,
     calibrate,
+    compare,
     data,
     demo,
     diagnose,
@@ -100,6 +102,8 @@ app.command("workload", epilog=workload.EXAMPLES)(workload.workload)
 app.command("train", epilog=train.EXAMPLES)(train.train)
 app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("diagnose", epilog=diagnose.EXAMPLES)(diagnose.diagnose)
+app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
+app.command("benchmark", epilog=benchmark.EXAMPLES)(benchmark.benchmark)
 app.add_typer(data.app, name="data")
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("simulate", epilog=simulate.EXAMPLES)(simulate.simulate)

@@ -13,7 +13,7 @@ from t2m_bayes.cli.options import (
     SessionKind,
     check_prob,
     default_fit,
-    read_fit,
+    read_posterior,
 )
 from t2m_bayes.cli.output import amount, log, percent, print_json, print_table
 from t2m_bayes.cli.quantities import quantity
@@ -85,7 +85,7 @@ def budget(
     from t2m_bayes.decisions import limits as decisions
     from t2m_bayes.requests import make_requests
 
-    known = read_fit(fit)
+    known = read_posterior(fit)
     names = known.coords.llms if model is None else (model,)
     budgets, chances = [], []
     for name in names:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from t2m_bayes.cli.options import FitOption, read_fit
+from t2m_bayes.cli.options import FitOption, read_posterior
 from t2m_bayes.cli.output import log
 from t2m_bayes.errors import DataError
 
@@ -37,7 +37,7 @@ def diagnose(
         raise DataError(f"--json {json} is a folder; name a file")
     if figures is not None and figures.exists() and not figures.is_dir():
         raise DataError(f"--figures {figures} is a file; name a folder")
-    read = read_fit(fit)
+    read = read_posterior(fit)
     checks = checks_of(read)
     failed = failures(checks)
     _print(checks)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+import numpy as np
 import typer
 
 from t2m_bayes.cli.options import (
@@ -18,10 +19,11 @@ from t2m_bayes.cli.options import (
     UnitOption,
     check_prob,
     only_llm,
+    predict_with,
     read_fit,
     read_runs,
 )
-from t2m_bayes.cli.output import duration, log, percent, print_json, print_table
+from t2m_bayes.cli.output import amount, log, percent, print_json, print_table
 from t2m_bayes.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from t2m_bayes.baselines.regression import Regression
     from t2m_bayes.fits import Fit
+    from t2m_bayes.power_population import View
+    from t2m_bayes.requests import Known
     from t2m_bayes.schema import Runs
 
 EXAMPLES: Final = """\b
@@ -67,7 +72,8 @@ def evaluate(
     Without data options these are the shipped samples, which are simulated.
 
     MAPE, median APE and bias are of the median; coverage is the share of runs inside the band;
-    CRPS scores the whole prediction, in seconds, lower being better.
+    CRPS scores the whole prediction, in the metric's unit, lower being better. Energy and power are
+    predicted as the device's sensor reports them.
     """
     check_prob(prob)
     known = read_fit(fit)
@@ -97,7 +103,7 @@ def evaluate(
 
 
 def score_runs(
-    fit: Fit, frame: pd.DataFrame, session: str, prob: float
+    fit: Fit | Regression, frame: pd.DataFrame, session: str, prob: float
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Predict runs and score them, per LLM, device and metric.
 
@@ -110,7 +116,7 @@ def score_runs(
     Returns:
         A row for each LLM, device and metric that was measured; and warnings.
     """
-    from t2m_bayes.prediction import predict
+    from t2m_bayes.power_design import measured_energy
     from t2m_bayes.requests import make_requests
     from t2m_bayes.scoring import score
 
@@ -128,13 +134,16 @@ def score_runs(
             bytes_per_param=float(rows["bytes_per_param"].iloc[0]),
             empty_prompts=True,
         )
-        predicted = predict(fit, requests, session="same" if session == "same" else "new")
+        kind: Literal["new", "same"] = "same" if session == "same" else "new"
+        # What was measured is what a sensor reported.
+        predicted = predict_with(fit, requests, kind, _view(fit, requests.device[0]))
+        rows = rows.assign(**measured_energy(rows))
         warnings.update(dict.fromkeys(predicted.warnings))
         for metric in fit.metrics:
             if metric not in rows:
                 continue
             observed = rows[metric].to_numpy(float)
-            scored = observed > 0
+            scored = (observed > 0) & np.isfinite(predicted.draws[metric]).all(axis=(0, 1))
             if metric != "decode_s":
                 scored &= requests.input_tokens > 0
             if not scored.any():
@@ -147,7 +156,13 @@ def score_runs(
     return table, list(warnings)
 
 
-def _tegra_name(fit: Fit, device: str | None) -> str | None:
+def _view(fit: Fit | Regression, device: str) -> View:
+    sensors = getattr(fit, "sensors", ())
+    machine = device.partition("+")[0]
+    return "sensor" if any(s.machine == machine for s in sensors) else "chip"
+
+
+def _tegra_name(fit: Known, device: str | None) -> str | None:
     """Return the name for Tegra CSVs, which name no device: the one asked for, unless a server."""
     if device is None:
         return None
@@ -158,7 +173,7 @@ def _tegra_name(fit: Fit, device: str | None) -> str | None:
 
 
 def _within_reach(
-    fit: Fit, frame: pd.DataFrame, device: str | None
+    fit: Known, frame: pd.DataFrame, device: str | None
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the rows that can be predicted, and what became of the others."""
     from t2m_bayes.requests import find_device
@@ -190,7 +205,7 @@ def _within_reach(
     return known.reset_index(drop=True), notes
 
 
-def _trained_on(fit: Fit, runs: Runs) -> list[str]:
+def _trained_on(fit: Known, runs: Runs) -> list[str]:
     """Say so if the fit has seen these runs, by the names of their files or by their hash."""
     trained = {_file_name(source) for source in fit.provenance["sources"]}
     sources = list(dict.fromkeys(_file_name(report.path) for report in runs.reports))
@@ -214,7 +229,7 @@ def _file_name(source: str) -> str:
     return f"{Path(path).name}{mark}{sheet}"
 
 
-def _unread_sessions(fit: Fit, frame: pd.DataFrame) -> list[str]:
+def _unread_sessions(fit: Known, frame: pd.DataFrame) -> list[str]:
     """Say how many runs are of sessions that the fit has not read."""
     from t2m_bayes.requests import find_device
 
@@ -245,8 +260,8 @@ def _show(table: Sequence[dict[str, Any]], prob: float) -> None:
                 *(row["llm"], row["device"], row["metric"], str(row["n"])),
                 *(percent(row[name], 2) for name in ("mape", "median_ape", "bias")),
                 *(percent(row[f"coverage_{band}"]) for band in bands),
-                duration(row[f"width_{100 * prob:g}"]),
-                duration(row["crps"]),
+                amount(row["metric"], row[f"width_{100 * prob:g}"]),
+                amount(row["metric"], row["crps"]),
             )
             for row in table
         ],

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import typer
 
 from t2m_bayes.cli.output import log
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from t2m_bayes.baselines.regression import Regression
     from t2m_bayes.fits import Fit
+    from t2m_bayes.power_population import View
+    from t2m_bayes.prediction import Prediction
+    from t2m_bayes.requests import Requests
     from t2m_bayes.schema import Runs
 
 
@@ -27,6 +32,13 @@ class SessionKind(StrEnum):
 
     new = "new"
     same = "same"
+
+
+class Shown(StrEnum):
+    """Whose energy and power is predicted."""
+
+    chip = "chip"
+    sensor = "sensor"
 
 
 class Unit(StrEnum):
@@ -61,17 +73,81 @@ FitOption = Annotated[
         help="A fit that `t2m train` left; the shipped reference fit by default.",
     ),
 ]
+ShownOption = Annotated[
+    Shown,
+    typer.Option(
+        "--as",
+        help="Energy and power that the chip uses, or that its sensor would report, with its idle "
+        "time and whole samples.",
+    ),
+]
 ProbOption = Annotated[
     float, typer.Option("--prob", metavar="P", help="Probability inside the band.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def read_fit(path: Path | None) -> Fit:
-    """Return the fit that ``--fit`` names, or the shipped reference fit."""
+def read_fit(path: Path | None) -> Fit | Regression:
+    """Return the fit or regression that ``--fit`` names, or the shipped reference fit."""
     from t2m_bayes import fits
 
+    if path is not None and (file := regression_at(path)) is not None:
+        from t2m_bayes.baselines import saved
+
+        return saved.load(file)
     return fits.load(default_fit() if path is None else path)
+
+
+def read_posterior(path: Path | None) -> Fit:
+    """Return the fit that ``--fit`` names, which must be one of the Bayesian model.
+
+    Raises:
+        DataError: It is a regression.
+    """
+    from t2m_bayes import fits
+
+    known = read_fit(path)
+    if not isinstance(known, fits.Fit):
+        raise DataError(
+            f"{path} holds a point regressor, which has no posterior; name a fit that "
+            "`t2m train --regression bayes` left"
+        )
+    return known
+
+
+def regression_at(path: Path) -> Path | None:
+    """Return the regression's file that a path means: itself, or in its folder."""
+    from t2m_bayes.fits import PROVENANCE, REGRESSION
+
+    folder = path.parent if path.name in (PROVENANCE, REGRESSION) else path
+    return folder / REGRESSION if (folder / REGRESSION).is_file() else None
+
+
+def predict_with(
+    known: Fit | Regression,
+    requests: Requests,
+    session: Literal["new", "same"],
+    view: View = "chip",
+) -> Prediction:
+    """Predict requests with whatever ``--fit`` named."""
+    from t2m_bayes import fits, prediction
+
+    if isinstance(known, fits.Fit):
+        return prediction.predict(known, requests, session=session, view=view)
+    return known.predict(requests, session=session)
+
+
+def check_answered(known: Fit | Regression, answered: Prediction) -> None:
+    """Turn away requests that a regression cannot answer; the model answers all.
+
+    Raises:
+        DataError: There is one.
+    """
+    if any(bool(np.isnan(draws).any()) for draws in answered.draws.values()):
+        raise DataError(
+            f"nothing was predicted: {'; '.join(answered.warnings)}. It was fitted to "
+            f"{', '.join(known.coords.cell_names())}; for others use the Bayesian model"
+        )
 
 
 def default_fit() -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from t2m_bayes.cli.options import FitOption, SessionKind, read_fit
+from t2m_bayes.cli.options import FitOption, SessionKind, read_posterior
 from t2m_bayes.cli.output import duration, log, percent, print_table
 from t2m_bayes.errors import DataError
 
@@ -85,7 +85,7 @@ def plan(
     """
     from t2m_bayes.decisions.plan import MOST_CANDIDATES, MOST_TARGETS, grid, plan_runs, some_of
 
-    known = read_fit(fit)
+    known = read_posterior(fit)
     could = grid(known, device) if candidates == "grid" else _read(known, candidates, device, model)
     wanted = grid(known, device) if target == "target" else _read(known, target, device, model)
     chosen = plan_runs(

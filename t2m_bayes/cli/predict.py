@@ -12,19 +12,30 @@ from t2m_bayes.cli.options import (
     JsonOption,
     ProbOption,
     SessionKind,
+    Shown,
+    ShownOption,
+    check_answered,
     check_prob,
     default_fit,
+    predict_with,
     read_fit,
 )
-from t2m_bayes.cli.output import duration, log, percent, print_json, print_table
+from t2m_bayes.cli.output import amount, log, percent, print_json, print_table
 from t2m_bayes.errors import DataError
 
 if TYPE_CHECKING:
-    from t2m_bayes.fits import Fit
     from t2m_bayes.prediction import Prediction
-    from t2m_bayes.requests import Requests
+    from t2m_bayes.requests import Known, Requests
 
-PHASES = {"prefill_s": "prefill", "decode_s": "decode", "total_s": "total"}
+NAMES: Final = {
+    "prefill_s": "prefill",
+    "decode_s": "decode",
+    "total_s": "total",
+    "energy_j": "energy",
+    "power_w": "mean power",
+    "prefill_energy_j": "energy, prefill",
+    "decode_energy_j": "energy, decode",
+}
 """How people call the metrics."""
 
 EXAMPLES: Final = """\b
@@ -57,6 +68,7 @@ def predict(
         SessionKind,
         typer.Option(help="A run in a session of its own, or in the one that was measured."),
     ] = SessionKind.new,
+    shown: ShownOption = Shown.chip,
     params_b: Annotated[
         float | None,
         typer.Option(metavar="X", help="Billions of parameters, for an LLM without a card."),
@@ -91,7 +103,10 @@ def predict(
     ] = "median,lower,upper",
     json: JsonOption = False,
 ) -> None:
-    """Predict prefill, decode and total time, with a band."""
+    """Predict time, energy and power, with bands.
+
+    Energy and power need a fit to runs with power readings, such as the shipped reference fit.
+    """
     check_prob(prob)
     if requests is not None:
         if model or input_tokens is not None or output_tokens is not None or json:
@@ -103,7 +118,11 @@ def predict(
         from t2m_bayes.request_tables import Reading
 
         reading = Reading(
-            read_fit(fit), session.value, device=device, bytes_per_param=bytes_per_param
+            read_fit(fit),
+            session.value,
+            device=device,
+            bytes_per_param=bytes_per_param,
+            view=shown.value,
         )
         answer(reading, requests, output, columns=columns.split(","), prob=prob)
         return
@@ -111,13 +130,12 @@ def predict(
         raise DataError("--output goes with --requests FILE; a single answer is printed")
     if model is None or input_tokens is None or output_tokens is None:
         raise DataError("give --model, --input-tokens and --output-tokens, or --requests FILE")
-    from t2m_bayes import prediction
-
     known = read_fit(fit)
     asked = _request(
         known, model, input_tokens, output_tokens, device, params_b, bytes_per_param, precision
     )
-    answered = prediction.predict(known, asked, session=session.value)
+    answered = predict_with(known, asked, session.value, shown.value)
+    check_answered(known, answered)
     if json:
         path = str(default_fit() if fit is None else fit)
         print_json(_as_json(answered, known, path, prob, session.value))
@@ -126,7 +144,7 @@ def predict(
 
 
 def _request(
-    fit: Fit,
+    fit: Known,
     model: str,
     input_tokens: float,
     output_tokens: float,
@@ -163,7 +181,7 @@ def _request(
 
 
 def _as_json(
-    answered: Prediction, fit: Fit, path: str, prob: float, session: str
+    answered: Prediction, fit: Known, path: str, prob: float, session: str
 ) -> dict[str, Any]:
     request = answered.requests
     medians, means, bounds = answered.median(), answered.mean(), answered.interval(prob)
@@ -181,7 +199,7 @@ def _as_json(
                 "lower": float(bounds[metric][0, 0]),
                 "upper": float(bounds[metric][0, 1]),
             }
-            for metric in PHASES
+            for metric in answered.draws
         },
         "warnings": list(answered.warnings),
         "fit": {"path": path}
@@ -189,7 +207,7 @@ def _as_json(
     }
 
 
-def _show(answered: Prediction, fit: Fit, prob: float, session: str) -> None:
+def _show(answered: Prediction, fit: Known, prob: float, session: str) -> None:
     request = answered.requests
     measured = f"{request.llm[0]} | {request.device[0]}" in fit.coords.cell_names()
     where = "the measured session" if session == "same" and measured else "a new session"
@@ -201,8 +219,9 @@ def _show(answered: Prediction, fit: Fit, prob: float, session: str) -> None:
     print_table(
         ("", "median", "from", "to"),
         [
-            (name, *(duration(x) for x in (medians[metric][0], *bounds[metric][0])))
-            for metric, name in PHASES.items()
+            (name, *(amount(metric, x) for x in (medians[metric][0], *bounds[metric][0])))
+            for metric, name in NAMES.items()
+            if metric in medians
         ],
     )
     typer.echo(f"\n{percent(prob, 0)} of such runs should fall between `from` and `to`.")

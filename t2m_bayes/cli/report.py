@@ -14,7 +14,7 @@ from t2m_bayes.cli.options import (
     TegraOption,
     Unit,
     UnitOption,
-    read_fit,
+    read_posterior,
     read_runs,
 )
 from t2m_bayes.cli.output import log
@@ -53,7 +53,7 @@ def report(
     """
     if output.is_dir():
         raise DataError(f"--output {output} is a folder; name a file, such as report.html")
-    known = read_fit(fit)
+    known = read_posterior(fit)
     points = _on_target(known, runs, server, tegra, unit) if runs or server or tegra else None
     from t2m_bayes.report import render, write
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -18,6 +18,9 @@ from t2m_bayes.cli.options import (
 )
 from t2m_bayes.cli.output import log
 from t2m_bayes.errors import DataError
+
+if TYPE_CHECKING:
+    from t2m_bayes.schema import Runs
 
 
 class Sampler(StrEnum):
@@ -33,6 +36,7 @@ Examples:
   t2m train --server server.xlsx --tegra jetson/ --device jetson-orin-nx-16gb --output outputs
   t2m train --runs runs.csv --model 1.5B --unit ms --output outputs/small
   t2m train --from outputs --runs new.csv --output outputs
+  t2m train --model 1.5B --regression linear --output outputs
 """
 
 
@@ -43,7 +47,15 @@ def train(
     all_models: Annotated[
         bool, typer.Option("--all-models", help="Train on all LLMs together (the default).")
     ] = False,
-    regression: Annotated[str, typer.Option(metavar="NAME", help="`bayes`.")] = "bayes",
+    regression: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="`bayes`, or a point regressor with conformal bands: linear, polynomial, "
+            "random_forest, xgboost, quantile_gbm, gaussian_process, mean_ratio, median_ratio, "
+            "linear_scaling, direct, physics_wls, published, wilkins.",
+        ),
+    ] = "bayes",
     earlier: Annotated[
         Path | None,
         typer.Option(
@@ -60,6 +72,20 @@ def train(
         typer.Option(metavar="NAME", help="Device of Tegra CSVs and of tables that name none."),
     ] = None,
     unit: UnitOption = None,
+    rails: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE=NAME",
+            help="Power rails that a source sums, where its rows do not say; repeatable.",
+        ),
+    ] = None,
+    rail_offset: Annotated[
+        bool,
+        typer.Option("--rail-offset", help="Pool power of different rails, a level for each."),
+    ] = False,
+    no_power: Annotated[
+        bool, typer.Option("--no-power", help="Fit times alone, though power was read.")
+    ] = False,
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the fit.")] = Path(
         "outputs"
     ),
@@ -85,7 +111,7 @@ def train(
     sampler: Annotated[Sampler | None, typer.Option(help="Program that samples.")] = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
 ) -> None:
-    """Fit the latency model to runs.
+    """Fit the model of time, energy and power to runs.
 
     Without data options it is fitted to the shipped samples, which are simulated.
 
@@ -94,11 +120,11 @@ def train(
     An earlier fit in the folder is replaced when the new one is complete, not before. Options of
     the sampler that are not given keep the defaults that suit most data; they are printed.
     """
-    if regression.casefold() != "bayes":
-        raise DataError(
-            f"--regression {regression}: this version fits the Bayesian model alone "
-            "(--regression bayes, the default); point regressors are not part of it yet"
-        )
+    name = regression.casefold().replace("-", "_")
+    if name != "bayes":
+        from t2m_bayes.baselines.registry import method
+
+        method(name)
     if model is not None and all_models:
         raise DataError("give --model NAME or --all-models, not both")
     if output.exists() and not output.is_dir():
@@ -107,6 +133,7 @@ def train(
         raise DataError("--from FIT adds runs to a fit: name them with --runs, --server or --tegra")
     from t2m_bayes import fits
     from t2m_bayes.decisions import update
+    from t2m_bayes.power_design import named_rails, parse_rails, without_power
 
     before = None if earlier is None else update.read_earlier(earlier)
     loaded = read_runs(runs, server, tegra, device=device, unit=unit)
@@ -123,6 +150,12 @@ def train(
 
         loaded = replace(loaded, frame=only_llm(loaded, model))
         log.info("training on the %d runs of %s", len(loaded), loaded.frame["llm"].iloc[0])
+    loaded = named_rails(loaded, parse_rails(rails or []))
+    if no_power:
+        loaded = without_power(loaded)
+    if name != "bayes":
+        typer.echo(f"fit written to {_regressed(name, loaded, seed, output)}")
+        return
     from t2m_bayes import inference
 
     given = {
@@ -140,9 +173,20 @@ def train(
         "compiling the model, then %d chains of %d + %d draws (seed %d)",
         *(sampling.chains, sampling.tune, sampling.draws, sampling.seed),
     )
-    fit = inference.fit(loaded, sampling)
+    fit = inference.fit(loaded, sampling, rail_offset=rail_offset)
     folder = fits.save(fit, output)
     update.keep_rows(loaded.frame, folder)
     if not fit.usable:
         log.warning("the fit is saved, marked as unusable: predicting from it will say so")
     typer.echo(f"fit written to {folder}")
+
+
+def _regressed(name: str, loaded: Runs, seed: int | None, output: Path) -> Path:
+    """Fit a point regressor, save it, and return where."""
+    from t2m_bayes.baselines import saved
+    from t2m_bayes.baselines.regression import Regression
+
+    fitted = Regression(name, random_state=seed or 0).fit(loaded)
+    for metric, why in fitted.reasons_.items():
+        log.warning("%s is left out: %s", metric, why)
+    return saved.save(fitted, output)

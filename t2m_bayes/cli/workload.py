@@ -14,7 +14,7 @@ from t2m_bayes.cli.options import (
     SessionKind,
     check_prob,
     default_fit,
-    read_fit,
+    read_posterior,
 )
 from t2m_bayes.cli.output import amount, log, percent, print_json, print_table, progress
 from t2m_bayes.errors import DataError
@@ -77,7 +77,7 @@ def workload(
     from t2m_bayes.request_files import open_requests
     from t2m_bayes.request_tables import Reading
 
-    known = read_fit(fit)
+    known = read_posterior(fit)
     reading = Reading(known, session.value, device=device, llm=model, unknown_outputs=True)
     file = open_requests(requests)
     if "llm" not in file.columns and model is None:
@@ -90,7 +90,7 @@ def workload(
     if output_tokens_from is not None and not unknown:
         log.warning("every request has output_tokens: --output-tokens-from changes nothing")
     with progress("adding up", file.size) as advance:
-        summed = sum_workload(reading, file.blocks(advance), lengths=lengths)
+        summed = sum_workload(known, reading, file.blocks(advance), lengths=lengths)
     if json:
         path = str(default_fit() if fit is None else fit)
         print_json(_as_json(summed, known, path, prob, session.value, unknown))

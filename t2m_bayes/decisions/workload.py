@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from t2m_bayes.decisions.lengths import Lengths
+    from t2m_bayes.fits import Fit
     from t2m_bayes.population import CellDraws
     from t2m_bayes.request_files import Block
     from t2m_bayes.request_tables import Kind, Reading
@@ -56,6 +57,7 @@ class Workload:
 
 
 def sum_workload(
+    fit: Fit,
     reading: Reading,
     blocks: Iterable[Block],
     *,
@@ -71,7 +73,8 @@ def sum_workload(
     does. Nothing is approximated: every request is drawn once a posterior draw.
 
     Args:
-        reading: How to read the blocks, and the fit.
+        fit: The fit.
+        reading: How to read the blocks.
         blocks: The requests, checked.
         lengths: Where the output tokens of rows without them are drawn from.
         shares: Shares of the requests, for the quantiles of their latency.
@@ -81,7 +84,6 @@ def sum_workload(
     Returns:
         The draws.
     """
-    fit = reading.fit
     samples = fit.shape[0] * fit.shape[1]
     sums = _Sums({m: np.zeros(samples) for m in fit.metrics if not m.endswith("_w")}, samples)
     cells: dict[Kind, tuple[CellDraws, dict[str, int]]] = {}
@@ -91,7 +93,10 @@ def sum_workload(
             jobs = []
             for asked in reading.asked(block):
                 if asked.kind not in cells:
-                    cells[asked.kind] = draws_of(fit, **asked.kind._asdict(), seed=seed), {}
+                    cells[asked.kind] = (
+                        draws_of(fit, **asked.kind._asdict(), seed=seed, view=reading.view),
+                        {},
+                    )
                 cell, outside = cells[asked.kind]
                 counts = cell.count_outside(asked.input_tokens, asked.output_tokens)
                 for what, count in counts.items():

@@ -1,0 +1,1 @@
+"""Point regressors that people would use instead, with bands, behind the face of a fit."""

@@ -1,0 +1,1 @@
+"""Every estimator on the same splits of the same runs, scored alike."""
