@@ -103,11 +103,14 @@ def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArra
         filled = np.where(possible, values, otherwise)
         return np.asarray(np.take_along_axis(filled, order, axis=1))
 
+    def each(values: Any) -> NDArray[Any]:
+        return np.repeat(np.asarray(values)[:, None], ways, axis=1)
+
     return {
-        "window_series": read.series,
-        "window_sensor": read.sensor,
+        "window_series": each(read.series),
+        "window_sensor": each(read.sensor),
         "window_w": read.power_w,
-        "window_output": np.maximum(read.output_tokens, 2.0),
+        "window_output": each(np.maximum(read.output_tokens, 2.0)),
         "window_counted": counted[:, 0].astype(float),
         "window_possible": first(np.ones_like(whole), 0.0),
         "window_low": first(low, 0.0),
