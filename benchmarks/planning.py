@@ -88,7 +88,7 @@ def requests(fit: Fit, frame: pd.DataFrame) -> Requests:
 def scored(fit: Fit, test: pd.DataFrame, how: str, seed: int) -> list[dict]:
     """Score a fit, relative to what was measured so that long requests do not drown short ones.
 
-    CRPS is that of the log: heavy-tailed noise on the log scale has no mean on the scale itself, and
+    CRPS is that of the log: heavy-tailed noise on the log scale has no mean on the scale itself:
     one draw in a million could decide.
     """
     drawn = predict(fit, requests(fit, test), session="same").draws
