@@ -15,8 +15,7 @@ from run_files import requests, run_table, server_sheet, write_csv, write_excel
 from typer.testing import CliRunner, Result
 
 from t2m_bayes import cli, fits
-from t2m_bayes.cli.batch import _rounded
-from t2m_bayes.cli.output import duration
+from t2m_bayes.cli.output import amount, duration
 from t2m_bayes.errors import FitError
 from t2m_bayes.fits import Fit
 from t2m_bayes.prediction import predict, predict_bands
@@ -81,10 +80,27 @@ def test_every_command_has_help_with_examples() -> None:
         (119.6, "2 min 00 s"),
         (192.2, "3 min 12 s"),
         (float("nan"), "unknown"),
+        (7199.6, "2 h 00 min"),
+        (172_795, "2 d 00 h"),
+        (475_200, "5 d 12 h"),
     ],
 )
 def test_times_are_readable(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        ("total_s", 192.2, "3 min 12 s"),
+        ("energy_j", 412.3, "412 J"),
+        ("prefill_energy_j", 12_345, "12.3 kJ"),
+        ("energy_j", 4.2e6, "4.20 MJ"),
+        ("power_w", 31.26, "31.3 W"),
+    ],
+)
+def test_amounts_are_readable(metric: str, value: float, text: str) -> None:
+    assert amount(metric, value) == text
 
 
 def test_predict_json(small_fit: Fit, small_fit_folder: Path) -> None:
