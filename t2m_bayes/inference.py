@@ -143,7 +143,8 @@ class Compiled:
         """
         used = np.ones(len(self.frame), dtype=bool) if rows is None else rows
         design = self.design if rows is None else self.design.subset(rows)
-        checks = sampler_checks(posterior, self.model, _kept(posterior, self.model))
+        kept = posterior["posterior"].to_dataset()[list(_saved(self.model))]
+        checks = sampler_checks(posterior, self.model, kept)
         diagnostics = verdict(checks)
         log.info("%s", diagnostics["verdict"])
         frame = self.frame[used]
@@ -275,18 +276,13 @@ def _saved(model: pm.Model) -> dict[str, tuple[str, ...]]:
     return {n: tuple(dims.get(n, ())) for n in names if not n.endswith(skipped)}
 
 
-def _kept(posterior: xr.DataTree, model: pm.Model) -> xr.Dataset:
-    """Return the draws a fit keeps."""
-    sample: xr.Dataset = posterior["posterior"].to_dataset()[list(_saved(model))]
-    draws = sample.sizes["draw"]
-    return sample.isel(draw=np.linspace(0, draws - 1, min(THINNED, draws)).astype(int))
-
-
 def _thinned(
     posterior: xr.DataTree, model: pm.Model, stairs: NDArray[np.intp]
 ) -> dict[str, NDArray[np.floating[Any]]]:
     """Return the draws a fit keeps; of the stairs, those with a level of their own."""
-    sample = _kept(posterior, model)
+    sample = posterior["posterior"].to_dataset()[list(_saved(model))]
+    draws = sample.sizes["draw"]
+    sample = sample.isel(draw=np.linspace(0, draws - 1, min(THINNED, draws)).astype(int))
     if "stair" in sample.dims:
         sample = sample.isel(stair=stairs)
     return {str(name): values.to_numpy() for name, values in sample.items()}

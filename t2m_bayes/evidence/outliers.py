@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from t2m_bayes.design import Coords
     from t2m_bayes.evidence.readings import Readings
 
-CHANCE: Final = 0.05
-"""A reading is an outlier where fewer than this many as far out were expected among all of them."""
+WEIGHT: Final = 0.02
+"""Posterior weight below which a reading is an outlier: it counts less than a fiftieth of a usual
+one. Tail probabilities do not do: a stall makes the tail so heavy that it is expected of it."""
 
 SHARE: Final = 0.01
 """Largest share of the readings of an LLM on a device that may be outliers. Fewer are stalls, which
@@ -36,7 +37,7 @@ def outlier_check(readings: Readings, coords: Coords, frame: pd.DataFrame) -> Ch
     Returns:
         The check; ``where`` names each outlier by row, value, expectation and posterior weight.
     """
-    far = np.flatnonzero(readings.extreme * readings.row.size < CHANCE)
+    far = np.flatnonzero(readings.weight < WEIGHT)
     far = far[np.argsort(readings.weight[far], kind="stable")]
     cell = np.array([c for c, _ in coords.series])[readings.series]
     readings_of, outliers_of = (

@@ -110,13 +110,13 @@ def sensitivities(
         with _quiet("arviz_stats.psense"):
             table = az.psense_summary(tree, threshold=SENSITIVE, round_to=4)
         worst = table.loc[table["prior"].idxmax()]
-        middle = z.median(("chain", "draw"))
+        middle = z.median(("chain", "draw")).to_numpy().ravel()
         found.append(
             {
                 "name": name,
                 "prior": float(worst["prior"]),
                 "likelihood": float(worst["likelihood"]),
-                "z": round(float(middle.to_numpy().flat[np.abs(middle).argmax()]), 3),
+                "z": round(float(middle[np.abs(middle).argmax()]), 3),
             }
         )
     return found

@@ -49,7 +49,7 @@ def sampler_checks(posterior: xr.DataTree, model: pm.Model, reported: xr.Dataset
     Args:
         posterior: Posterior and sample statistics, unthinned.
         model: Its model; every free variable is checked.
-        reported: The draws that the fit keeps, whose quantiles are what is reported.
+        reported: Draws of the variables that a fit keeps, whose quantiles are what is reported.
 
     Returns:
         r-hat, bulk and tail ESS, Monte Carlo error of the bounds, divergences, energy and tree
