@@ -226,7 +226,8 @@ def test_readings_left_out_are_those_of_a_refit() -> None:
     mean = rng.normal(value.mean(), 1 / np.sqrt(n), size=(draws, 1))
     index, nothing = np.arange(n), np.zeros(n)
     one = Readings(
-        name="decode", row=index, series=index, value=value, logarithm=True, expected=nothing,  weight=nothing, log_likelihood=nothing, sampled=index,
+        name="decode", row=index, series=index, value=value, logarithm=True,
+        expected=nothing, weight=nothing, log_likelihood=nothing, sampled=index,
         log_density=stats.norm.logpdf(value, mean, 1.0), probability=stats.norm.cdf(value, mean),
         location=np.broadcast_to(mean, (draws, n)), scale=np.ones((draws, n)),
         tail=np.full((draws, n), np.inf),
