@@ -236,12 +236,14 @@ def _level(name: str, kind: str, label: str, posterior: Floats, prior: Floats) -
 
 def _standard(values: xr.DataArray, prior: Prior) -> xr.DataArray:
     """Return values as standard deviations from the middle of their prior."""
+    x, middle = values, prior.centre
     if prior.kind == "lognormal":
-        return (np.log(values) - np.log(prior.centre)) / prior.sd
-    return (values - prior.centre) / prior.sd
+        x, middle = np.log(values), float(np.log(prior.centre))
+    return (x - middle) / prior.sd
 
 
 def _log_density(values: xr.DataArray, z: xr.DataArray, prior: Prior) -> xr.DataArray:
     """Return a prior's log density up to a constant, summed over everything but the draws."""
     density: xr.DataArray = -0.5 * z**2 - (np.log(values) if prior.kind == "lognormal" else 0.0)
-    return density.sum([d for d in density.dims if d not in ("chain", "draw")])
+    summed: xr.DataArray = density.sum([d for d in density.dims if d not in ("chain", "draw")])
+    return summed
