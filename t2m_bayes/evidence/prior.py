@@ -236,10 +236,12 @@ def _level(name: str, kind: str, label: str, posterior: Floats, prior: Floats) -
 
 def _standard(values: xr.DataArray, prior: Prior) -> xr.DataArray:
     """Return values as standard deviations from the middle of their prior."""
-    x, middle = values, prior.centre
+    x: Any = values
+    middle = prior.centre
     if prior.kind == "lognormal":
         x, middle = np.log(values), float(np.log(prior.centre))
-    return (x - middle) / prior.sd
+    z: xr.DataArray = (x - middle) / prior.sd
+    return z
 
 
 def _log_density(values: xr.DataArray, z: xr.DataArray, prior: Prior) -> xr.DataArray:
