@@ -151,7 +151,7 @@ def residuals(ax: Axes, groups: Sequence[Mapping[str, Any]]) -> Axes:
     names = [f"{g['llm']}\n{g['device']}, n = {g['n']}" for g in groups]
     ax.set_yticks([-i for i in range(len(groups))], names, fontsize=9)
     ends = f"{100 * groups[0]['quantiles'][0]:g} to {100 * groups[0]['quantiles'][-1]:g} %"
-    ax.set_xlabel(f"residual (% of the expectation), quantiles {ends}, downwards")
+    ax.set_xlabel(f"residual (%), quantiles {ends} downwards")
     return _plain(ax)
 
 

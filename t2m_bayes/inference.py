@@ -165,7 +165,8 @@ class Compiled:
         """
         used = np.ones(len(self.frame), dtype=bool) if rows is None else rows
         design = self.design if rows is None else self.design.subset(rows)
-        checks = sampler_checks(posterior, self.models, _kept(posterior, self.models))
+        kept = posterior["posterior"].to_dataset()[list(_saved(self.models))]
+        checks = sampler_checks(posterior, self.models, kept)
         diagnostics = verdict(checks)
         log.info("%s", diagnostics["verdict"])
         frame = self.frame[used]
@@ -347,18 +348,13 @@ def _saved(models: Sequence[pm.Model]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _kept(posterior: xr.DataTree, models: Sequence[pm.Model]) -> xr.Dataset:
-    """Return the draws a fit keeps."""
-    sample: xr.Dataset = posterior["posterior"].to_dataset()[list(_saved(models))]
-    draws = sample.sizes["draw"]
-    return sample.isel(draw=np.linspace(0, draws - 1, min(THINNED, draws)).astype(int))
-
-
 def _thinned(
     posterior: xr.DataTree, models: Sequence[pm.Model], stairs: NDArray[np.intp]
 ) -> dict[str, NDArray[np.floating[Any]]]:
     """Return the draws a fit keeps; of the stairs, those with a level of their own."""
-    sample = _kept(posterior, models)
+    sample = posterior["posterior"].to_dataset()[list(_saved(models))]
+    draws = sample.sizes["draw"]
+    sample = sample.isel(draw=np.linspace(0, draws - 1, min(THINNED, draws)).astype(int))
     if "stair" in sample.dims:
         sample = sample.isel(stair=stairs)
     return {str(name): values.to_numpy() for name, values in sample.items()}

@@ -14,15 +14,20 @@ if TYPE_CHECKING:
     from t2m_bayes.design import Coords
     from t2m_bayes.evidence.readings import Readings
 
-CHANCE: Final = 0.05
-"""A reading is an outlier where fewer than this many as far out were expected among all of them."""
+WEIGHT: Final = 0.02
+"""Posterior weight below which a reading is an outlier: it counts less than a fiftieth of a usual
+one. Tail probabilities do not do: a stall makes the tail so heavy that it is expected of it."""
 
 SHARE: Final = 0.01
 """Largest share of the readings of an LLM on a device that may be outliers. Fewer are stalls, which
 heavy tails are there for; more are a second way in which the device runs."""
 
+OFF: Final = 1.2
+"""Factor from what is usual beyond which an outlier is named, and not only counted: where noise is
+a tenth of a per cent, two per cent is far out and of no use to look at."""
+
 NAMED: Final = 10
-"""Outliers that are named, the farthest out first."""
+"""Most outliers that are named, those of the least weight first."""
 
 
 def outlier_check(readings: Readings, coords: Coords, frame: pd.DataFrame) -> Check:
@@ -34,9 +39,9 @@ def outlier_check(readings: Readings, coords: Coords, frame: pd.DataFrame) -> Ch
         frame: The run table; its rows are counted from 1.
 
     Returns:
-        The check; ``where`` names each outlier by row, value, expectation and posterior weight.
+        The check; ``where`` names stalls by row, value, expectation and posterior weight.
     """
-    far = np.flatnonzero(readings.extreme * readings.row.size < CHANCE)
+    far = np.flatnonzero(readings.weight < WEIGHT)
     far = far[np.argsort(readings.weight[far], kind="stable")]
     cell = np.array([c for c, _ in coords.series])[readings.series]
     readings_of, outliers_of = (
@@ -44,9 +49,10 @@ def outlier_check(readings: Readings, coords: Coords, frame: pd.DataFrame) -> Ch
     )
     share = outliers_of / np.maximum(readings_of, 1)
     worst = int(np.argmax(share))
-    named = [_named(readings, i, coords, frame) for i in far[:NAMED].tolist()]
-    if far.size > NAMED:
-        named.append(f"and {far.size - NAMED} more")
+    stalls = [i for i in far.tolist() if not 1 / OFF < _factor(readings, i) < OFF][:NAMED]
+    named = [_named(readings, i, coords, frame) for i in stalls]
+    if far.size > len(named):
+        named.append(f"{far.size - len(named)} more")
     return Check(
         name=f"{readings.name}: outliers",
         group="data",
@@ -58,6 +64,13 @@ def outlier_check(readings: Readings, coords: Coords, frame: pd.DataFrame) -> Ch
         advice="Look at the rows named: leave out what went wrong, or give it its own session.",
         where="; ".join(named),
     )
+
+
+def _factor(readings: Readings, i: int) -> float:
+    """Return a reading over what is usual."""
+    if readings.logarithm:
+        return float(np.exp(readings.value[i] - readings.expected[i]))
+    return float(readings.value[i] / readings.expected[i])
 
 
 def _named(readings: Readings, i: int, coords: Coords, frame: pd.DataFrame) -> str:

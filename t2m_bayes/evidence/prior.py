@@ -110,13 +110,13 @@ def sensitivities(
         with _quiet("arviz_stats.psense"):
             table = az.psense_summary(tree, threshold=SENSITIVE, round_to=4)
         worst = table.loc[table["prior"].idxmax()]
-        middle = z.median(("chain", "draw"))
+        middle = z.median(("chain", "draw")).to_numpy().ravel()
         found.append(
             {
                 "name": name,
                 "prior": float(worst["prior"]),
                 "likelihood": float(worst["likelihood"]),
-                "z": round(float(middle.to_numpy().flat[np.abs(middle).argmax()]), 3),
+                "z": round(float(middle[np.abs(middle).argmax()]), 3),
             }
         )
     return found
@@ -236,13 +236,16 @@ def _level(name: str, kind: str, label: str, posterior: Floats, prior: Floats) -
 
 def _standard(values: xr.DataArray, prior: Prior) -> xr.DataArray:
     """Return values as standard deviations from the middle of their prior."""
+    x: Any = values
+    middle = prior.centre
     if prior.kind == "lognormal":
-        values = values.copy(data=np.log(values.to_numpy() / prior.centre))
-        return values / prior.sd
-    return (values - prior.centre) / prior.sd
+        x, middle = np.log(values), float(np.log(prior.centre))
+    z: xr.DataArray = (x - middle) / prior.sd
+    return z
 
 
 def _log_density(values: xr.DataArray, z: xr.DataArray, prior: Prior) -> xr.DataArray:
     """Return a prior's log density up to a constant, summed over everything but the draws."""
     density: xr.DataArray = -0.5 * z**2 - (np.log(values) if prior.kind == "lognormal" else 0.0)
-    return density.sum([d for d in density.dims if d not in ("chain", "draw")])
+    summed: xr.DataArray = density.sum([d for d in density.dims if d not in ("chain", "draw")])
+    return summed

@@ -41,8 +41,6 @@ class Readings:
         value: What was measured, on the model's scale. shape: (reading,)
         logarithm: Whether that scale is logarithmic.
         expected: Middle of the noise, mean over draws. shape: (reading,)
-        extreme: Probability of a value as far out on either side, mean over draws.
-            shape: (reading,)
         weight: How much each counts in the posterior, 1 for a usual one: Student-t noise is normal
             noise of a precision of its own for each reading, whose expectation is
             ``(nu + 1) / (nu + z**2)`` (Lange, Little and Taylor 1989,
@@ -63,7 +61,6 @@ class Readings:
     value: Floats
     logarithm: bool
     expected: Floats
-    extreme: Floats
     weight: Floats
     log_likelihood: Floats
     sampled: Ints
@@ -153,19 +150,18 @@ def _evaluate(
         sampled = np.sort(rng.choice(row.size, READINGS, replace=False))
     draws = len(free[0])
     kept = np.empty((5, draws, sampled.size))
-    means = np.zeros((3, row.size))
+    means = np.zeros((2, row.size))
     log_likelihood = np.empty(draws)
     for i in range(draws):
         drawn = evaluate(*(v[i] for v in free))
         density, log_probability, middle, spread, nu = np.broadcast_arrays(*drawn, value)[:-1]
         probability = np.exp(np.minimum(log_probability, 0.0))
-        extreme = 2 * np.minimum(probability, 1 - probability)
         z = (value - middle) / spread
         weight = np.where(np.isfinite(nu), (nu + 1) / (nu + z**2), 1.0)
-        means += np.stack([middle, extreme, weight]) / draws
+        means += np.stack([middle, weight]) / draws
         log_likelihood[i] = density.sum()
         kept[:, i] = np.stack([density, probability, middle, spread, nu])[:, sampled]
-    expected, extreme, weight = means
+    expected, weight = means
     log_density, probabilities, location, scale, tail = kept
     return Readings(
         name=variable.name,
@@ -174,7 +170,6 @@ def _evaluate(
         value=value,
         logarithm=str(node.name).startswith(LOGARITHM),
         expected=expected,
-        extreme=extreme,
         weight=weight,
         log_likelihood=log_likelihood,
         sampled=sampled,

@@ -51,7 +51,7 @@ def sampler_checks(
     Args:
         posterior: Posterior and sample statistics, unthinned.
         models: Its models; every free variable is checked.
-        reported: The draws that the fit keeps, whose quantiles are what is reported.
+        reported: Draws of the variables that a fit keeps, whose quantiles are what is reported.
 
     Returns:
         r-hat, bulk and tail ESS, Monte Carlo error of the bounds, divergences, energy and tree
