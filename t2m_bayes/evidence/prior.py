@@ -237,7 +237,8 @@ def _level(name: str, kind: str, label: str, posterior: Floats, prior: Floats) -
 def _standard(values: xr.DataArray, prior: Prior) -> xr.DataArray:
     """Return values as standard deviations from the middle of their prior."""
     if prior.kind == "lognormal":
-        return (np.log(values) - np.log(prior.centre)) / prior.sd
+        of_log: xr.DataArray = (np.log(values) - np.log(prior.centre)) / prior.sd
+        return of_log
     return (values - prior.centre) / prior.sd
 
 
