@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 POINTS: Final = 160
 """Token counts at which a fan is computed."""
 
+SHOWN: Final = 300
+"""Most measured runs of an LLM that are drawn as points: thousands would make the page slow."""
+
 PROB: Final = 0.9
 """Probability of the bands in figures."""
 
@@ -39,6 +42,9 @@ def fans(fit: Fit, runs: pd.DataFrame | None = None) -> Iterator[Picture]:
         runs: A run table whose points are drawn beside, or ``None``.
     """
     usual = usual_request(fit)
+    if runs is not None:
+        mixed = runs.sample(frac=1, random_state=0)
+        runs = mixed[mixed.groupby("llm").cumcount() < SHOWN]
     for against, other in (("input_tokens", "output_tokens"), ("output_tokens", "input_tokens")):
         bands = _bands(fit, against, usual[other])
         for metric in fit.metrics:
@@ -48,7 +54,9 @@ def fans(fit: Fit, runs: pd.DataFrame | None = None) -> Iterator[Picture]:
             name = NAMES.get(metric, metric)
             fixed = "" if prefill else f", {usual[other]:,} {other.replace('_', ' ')}"
             measured = runs if runs is not None and metric in runs else None
-            shown = "" if measured is None else "; points are measured runs, at any prompt length"
+            shown = (
+                "" if measured is None else f"; points are measured runs, at most {SHOWN} an LLM"
+            )
             yield picture(
                 partial(
                     _drawn,
@@ -127,7 +135,7 @@ def evidence(fit: Fit) -> Iterator[Picture]:
         "ranks",
         "Rank histograms of the chains",
         "Ranks of each chain's draws among all, for what mixes worst: flat where chains agree.",
-        (SIZE[0], 0.8 + 1.3 * -(-len(found["ranks"]) // 2)),
+        (SIZE[0], 0.8 + 1.45 * -(-len(found["ranks"]) // 2)),
     )
 
 
@@ -158,7 +166,7 @@ def _residuals(ax: Axes, groups: list[dict[str, Any]]) -> None:
 def _all_ranks(figure: Figure, ranks: dict[str, list[list[int]]]) -> None:
     axes = figure.subplots(-(-len(ranks) // 2), 2, sharex=True, squeeze=False).ravel()
     for ax, (name, counts) in zip(axes, ranks.items(), strict=False):
-        draw.rank_histogram(ax, counts, name)
+        draw.rank_histogram(ax, counts, "").set_title(name.replace("[", "\n[", 1), fontsize=7)
     for ax in axes[len(ranks) :]:
         ax.set_visible(False)
     _legend(figure, axes[0], 4)
