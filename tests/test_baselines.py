@@ -84,7 +84,7 @@ def test_physics_recovers_its_own_formula_from_few_rows() -> None:
     np.testing.assert_allclose(median["total_s"], later["decode_s"] + later["prefill_s"], rtol=1e-3)
 
 
-@pytest.mark.parametrize("n", [12, 60])
+@pytest.mark.parametrize("n", [12, pytest.param(60, marks=pytest.mark.slow)])
 def test_conformal_bands_cover_what_they_promise(n: int) -> None:
     """CV+ and jackknife+ promise 1 - 2a and keep about 1 - a; over worlds, so it cannot be luck."""
     inside = {0.5: [], 0.8: []}
