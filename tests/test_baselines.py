@@ -84,7 +84,7 @@ def test_physics_recovers_its_own_formula_from_few_rows() -> None:
     np.testing.assert_allclose(median["total_s"], later["decode_s"] + later["prefill_s"], rtol=1e-3)
 
 
-@pytest.mark.parametrize("n", [12, 60])
+@pytest.mark.parametrize("n", [12, pytest.param(60, marks=pytest.mark.slow)])
 def test_conformal_bands_cover_what_they_promise(n: int) -> None:
     """CV+ and jackknife+ promise 1 - 2a and keep about 1 - a; over worlds, so it cannot be luck."""
     inside = {0.5: [], 0.8: []}
@@ -249,7 +249,7 @@ def test_the_command_line_trains_predicts_and_evaluates(both: Runs, tmp_path: Pa
     assert answer["fit"]["regression"] == "physics_wls"
     assert "total" in run(*ask).stdout
     scores = json.loads(run("evaluate", *runs, "--fit", out, "--json").stdout)["scores"]
-    assert {row["metric"] for row in scores} == {"prefill_s", "decode_s", "total_s"}
+    assert {row["metric"] for row in scores} == {"prefill_s", "decode_s"}
     assert all(row["mape"] < 0.2 for row in scores if row["device"] == "tegra")
     asked = made(6, seed=9)[["llm", "input_tokens", "output_tokens"]]
     asked.to_csv(tmp_path / "asked.csv", index=False)
