@@ -200,11 +200,11 @@ def _add_windows(
     idle_share = pm.Dirichlet(
         "idle_share", np.tile(IDLE_PRIOR, (sensors, 1)), dims=("sensor", "idle_samples")
     )
-    counts = [data[f"window_{name}"] for name in ("idle", "prefill", "decode")]
-    samples = counts[0] + counts[1] + counts[2]
-    mean = window_sum_w(*counts, idle_w, prefill_w, decode_w) / samples
+    idle, prefill, decode = (data[f"window_{name}"] for name in ("idle", "prefill", "decode"))
+    samples = idle + prefill + decode
+    mean = window_sum_w(idle, prefill, decode, idle_w, prefill_w, decode_w) / samples
     offset = offset_probability(data["window_low"], data["window_high"], phase, jitter)
-    share = idle_share[sensor, counts[0]]
+    share = idle_share[sensor, idle]
     weight = data["window_possible"] * (offset + RARE) * share + RARE**2
     mass = weight.sum(axis=1, keepdims=True)
     # Where samples were counted, their number is a reading too.

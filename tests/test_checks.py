@@ -62,7 +62,7 @@ def failed(checks: list[Check]) -> set[str]:
 
 
 def sampled(posterior: xr.DataTree, compiled: Compiled) -> list[Check]:
-    return sampler_checks(posterior, compiled.model, posterior["posterior"].to_dataset())
+    return sampler_checks(posterior, compiled.models, posterior["posterior"].to_dataset())
 
 
 def tampered_draws(posterior: xr.DataTree, change: object) -> xr.DataTree:
@@ -107,13 +107,13 @@ def test_independent_draws_pass_the_sampler_checks(
     sample = independent(posterior["posterior"].to_dataset())
     kept = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((4, 400), dtype=bool))})
     sound = xr.DataTree.from_dict({"posterior": sample, "sample_stats": kept})
-    checks = sampler_checks(sound, small_compiled.model, sample[["log_step"]])
+    checks = sampler_checks(sound, small_compiled.models, sample[["log_step"]])
     assert failed(checks) == set()
     assert verdict(checks)["usable"]
     divergent = xr.DataTree.from_dict(
         {"posterior": sample, "sample_stats": kept.assign(diverging=kept["diverging"] | True)}
     )
-    assert failed(sampler_checks(divergent, small_compiled.model, sample)) == {"divergences"}
+    assert failed(sampler_checks(divergent, small_compiled.models, sample)) == {"divergences"}
 
 
 def test_too_few_draws_are_noticed(small_compiled: Compiled, small_posterior: Posterior) -> None:
