@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from t2m_bayes.fits import Fit
+    from t2m_bayes.power_population import View
     from t2m_bayes.prediction import Prediction
 
     Counts = float | Sequence[float] | NDArray[np.floating[Any]]
@@ -38,11 +39,12 @@ def predict(
     *,
     device: str | Sequence[str] | None = None,
     session: Literal["new", "same"] = "new",
+    view: View = "chip",
     params_b: Counts | None = None,
     bytes_per_param: float | None = None,
     seed: int = 0,
 ) -> Prediction:
-    """Predict prefill, decode and total time, as draws.
+    """Predict time, and energy and power where the fit knows them, as draws.
 
     Single values serve all requests; sequences give one value each.
 
@@ -55,6 +57,7 @@ def predict(
         device: Device names or aliases; the fit's target device by default.
         session: ``new``, what a run in a session of its own will do; ``same``, the session that
             the training rows came from.
+        view: Energy and power as the ``chip`` uses them, or as its ``sensor`` would report them.
         params_b: Billions of parameters, for LLMs without a card.
         bytes_per_param: Bytes a parameter takes in memory; the card's by default, 2 without one.
         seed: Seed of what is drawn here.
@@ -74,4 +77,4 @@ def predict(
         params_b=params_b,
         bytes_per_param=bytes_per_param,
     )
-    return prediction.predict(fit, requests, session=session, seed=seed)
+    return prediction.predict(fit, requests, session=session, view=view, seed=seed)

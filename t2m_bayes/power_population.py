@@ -14,7 +14,7 @@ from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, device_rates
 from t2m_bayes.sensor import lagged_phases, window_sum_w
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -187,6 +187,12 @@ class PowerNoise:
     reading: Floats
     offset: Floats
     idle: Floats
+
+
+def sensed(fit: Fit, devices: Iterable[str]) -> bool:
+    """Return whether a fit knows a power sensor of each of some devices."""
+    machines = {device.partition("+")[0] for device in devices}
+    return bool(fit.sensors) and machines <= {s.machine for s in fit.sensors}
 
 
 def power_draws(

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from t2m_bayes.cards import catalog
+from t2m_bayes.power_design import measured_energy
 from t2m_bayes.priors import device_role
+from t2m_bayes.schema import ENERGIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +95,8 @@ def readings(frame: pd.DataFrame, metric: str) -> NDArray[np.bool_]:
 
     Returns:
         Rows whose reading is above 0 and whose prompt length is known: decode alone, which hardly
-        depends on it, may have prompts of 0 tokens, and needs two output tokens. shape: (row,)
+        depends on it, may have prompts of 0 tokens, and needs two output tokens. Of energy and
+        power only what a sensor reported of a single run. shape: (row,)
     """
     if metric not in frame:
         return np.zeros(len(frame), dtype=bool)
@@ -102,7 +105,8 @@ def readings(frame: pd.DataFrame, metric: str) -> NDArray[np.bool_]:
         can = (inputs >= 0) & (outputs > 1)
     else:
         can = (inputs > 0) & (outputs >= (0 if metric.startswith("prefill") else 1))
-    value = frame[metric].to_numpy(float)
+    measured = measured_energy(frame) if metric in ENERGIES else frame
+    value = np.asarray(measured[metric], dtype=float)
     return np.asarray(can & np.isfinite(value) & (value > 0))
 
 

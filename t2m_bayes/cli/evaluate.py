@@ -116,7 +116,9 @@ def score_runs(
     Returns:
         A row for each LLM, device and metric that was measured; and warnings.
     """
+    from t2m_bayes.fits import Fit
     from t2m_bayes.power_design import measured_energy
+    from t2m_bayes.power_population import sensed
     from t2m_bayes.requests import make_requests
     from t2m_bayes.scoring import score
 
@@ -136,7 +138,8 @@ def score_runs(
         )
         kind: Literal["new", "same"] = "same" if session == "same" else "new"
         # What was measured is what a sensor reported.
-        predicted = predict_with(fit, requests, kind, _view(fit, requests.device[0]))
+        view: View = "sensor" if isinstance(fit, Fit) and sensed(fit, requests.device) else "chip"
+        predicted = predict_with(fit, requests, kind, view)
         rows = rows.assign(**measured_energy(rows))
         warnings.update(dict.fromkeys(predicted.warnings))
         for metric in fit.metrics:
@@ -154,12 +157,6 @@ def score_runs(
     if not table:
         raise DataError("no run has both token counts and a time that can be scored")
     return table, list(warnings)
-
-
-def _view(fit: Fit | Regression, device: str) -> View:
-    sensors = getattr(fit, "sensors", ())
-    machine = device.partition("+")[0]
-    return "sensor" if any(s.machine == machine for s in sensors) else "chip"
 
 
 def _tegra_name(fit: Known, device: str | None) -> str | None:

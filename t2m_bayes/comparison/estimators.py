@@ -14,6 +14,7 @@ from t2m_bayes.errors import DataError
 
 if TYPE_CHECKING:
     from t2m_bayes.inference import Compiled, Sampling
+    from t2m_bayes.power_population import View
     from t2m_bayes.prediction import Prediction
     from t2m_bayes.requests import Requests
     from t2m_bayes.schema import Runs
@@ -67,10 +68,12 @@ class Bayes:
         return self
 
     def predict(self, requests: Requests, *, session: Literal["new", "same"]) -> Prediction:
-        """Predict requests."""
+        """Predict requests, energy and power as the sensor reports them: that is scored."""
+        from t2m_bayes.power_population import sensed
         from t2m_bayes.prediction import predict
 
-        return predict(self.fit_, requests, session=session)
+        view: View = "sensor" if sensed(self.fit_, requests.device) else "chip"
+        return predict(self.fit_, requests, session=session, view=view)
 
 
 def check_names(names: list[str]) -> None:

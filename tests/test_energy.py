@@ -1,0 +1,224 @@
+"""Energy and power: the sensor's formulas, what counts as a reading, and predictions that agree."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import t2m_bayes
+from t2m_bayes.design import make_design
+from t2m_bayes.errors import DataError
+from t2m_bayes.fits import Fit
+from t2m_bayes.power_data import power_data
+from t2m_bayes.power_design import measured_energy, named_rails, parse_rails
+from t2m_bayes.prediction import predict
+from t2m_bayes.requests import make_requests
+from t2m_bayes.resources import shipped
+from t2m_bayes.schema import ENERGIES, Runs
+from t2m_bayes.sensor import lagged_mean, offset_probability, window_sum_w
+
+PROMPTS, OUTPUTS = np.array([50, 300, 300, 900]), np.array([1, 1, 200, 900])
+WATTS = st.floats(1, 100)
+
+
+def table(rows: int = 4, **columns: object) -> pd.DataFrame:
+    """Return a valid run table of one LLM on an Orin."""
+    return pd.DataFrame(
+        {
+            "device": "jetson-agx-orin-64gb",
+            "llm": "DSR1-Llama-8B",
+            "input_tokens": np.full(rows, 100.0),
+            "output_tokens": np.arange(rows) + 300.0,
+            "prefill_s": 0.2,
+            "decode_s": np.arange(rows) + 30.0,
+            "params_b": 8.03,
+            "bytes_per_param": 2.0,
+            "session": "monday",
+            "source": "monday",
+        }
+        | columns
+    )
+
+
+@given(st.floats(-0.5, 1.5), st.floats(0.02, 0.5), st.floats(0, 50))
+def test_every_window_has_some_number_of_whole_samples(
+    phase: float, jitter: float, busy: float
+) -> None:
+    samples = np.arange(np.floor(busy) - 30, np.floor(busy) + 31)
+    chance = offset_probability(samples - busy, samples - busy + 1, phase, jitter)
+    assert np.all(chance >= 0)
+    assert chance.sum() == pytest.approx(1, abs=1e-6)
+
+
+@given(WATTS, WATTS, st.floats(0.05, 1), st.floats(0.001, 0.2))
+def test_a_lagging_sensor_shows_the_level_of_a_long_phase(
+    level: float, start: float, lag: float, delay: float
+) -> None:
+    shown = [lagged_mean(level, start, seconds, lag, delay) for seconds in (1e-3, 1.0, 1e4)]
+    inside = sorted([level, start])
+    assert all(inside[0] - 1e-6 <= w <= inside[1] + 1e-6 for w in shown)
+    assert shown[-1] == pytest.approx(level, rel=1e-2 + abs(start / level - 1) * lag / 1e4)
+    # Integrated numerically, from the differential equation's solution.
+    t = delay + (np.arange(20_000) + 0.5) / 20_000
+    assert shown[1] == pytest.approx(np.mean(level - (level - start) * np.exp(-t / lag)), rel=1e-3)
+
+
+@given(st.integers(0, 4), st.integers(0, 9), st.integers(0, 90), WATTS, WATTS, WATTS)
+def test_a_windows_mean_lies_among_its_powers(
+    idle: int, prefill: int, decode: int, p0: float, p1: float, p2: float
+) -> None:
+    counts = np.array([idle, prefill, decode])
+    if counts.sum():
+        mean = window_sum_w(*counts, p0, p1, p2) / counts.sum()
+        shown = np.array([p0, p1, p2])[counts > 0]
+        assert shown.min() - 1e-9 <= mean <= shown.max() + 1e-9
+
+
+def test_the_ways_to_fill_a_window_hold_what_was_counted() -> None:
+    frame = table(energy_j=900.0, n_power_samples=np.array([32, 33, 34, 36]), sensor_period_s=1.0)
+    design = make_design(frame)
+    assert design.power is not None
+    assert {s.kind for s in design.power.sensors} == {"window"}
+    data = power_data(design.power, np.array([0]), 1)
+    possible = data["window_possible"] > 0
+    total = data["window_idle"] + data["window_prefill"] + data["window_decode"]
+    counted = np.repeat(design.power.samples[:, None], possible.shape[1], axis=1)
+    assert possible.any(axis=1).all()
+    np.testing.assert_array_equal(total[possible], counted[possible])
+    assert np.all(data["window_high"][possible] > data["window_low"][possible])
+
+
+def test_one_mean_repeated_over_a_subject_is_one_reading() -> None:
+    frame = table(6, power_w=43.6, energy_j=43.6 * (np.arange(6) + 30.2), subject="law")
+    readings = make_design(frame).power
+    assert readings is not None
+    assert np.unique(readings.reading).size == 1
+    assert {s.kind for s in readings.sensors} == {"mean"}
+    assert np.isnan(measured_energy(frame)["power_w"]).all()
+    assert np.isnan(measured_energy(frame)["energy_j"]).all()
+
+
+def test_power_times_time_is_no_reading_of_energy() -> None:
+    frame = table(power_w=np.array([20.0, 21, 22, 23]), energy_j=1.0, sensor_period_s=1.0)
+    measured = measured_energy(frame)
+    assert np.isnan(measured["energy_j"]).all()
+    np.testing.assert_array_equal(measured["power_w"], frame["power_w"])
+    counted = measured_energy(frame.assign(n_power_samples=30))
+    assert np.isfinite(counted["energy_j"]).all()
+
+
+def test_different_rails_are_not_pooled() -> None:
+    gpu = table(power_w=np.array([27.0, 27.1, 27.2, 27.3]), sensor_period_s=1.0)
+    module = gpu.assign(power_w=gpu["power_w"] * 1.6, session="tuesday", source="tuesday")
+    both = pd.concat([gpu, module], ignore_index=True)
+    with pytest.raises(DataError, match="not the same rails"):
+        make_design(both)
+    runs = named_rails(Runs(both), parse_rails(["monday=GPU", "tuesday=whole module"]))
+    with pytest.raises(DataError, match="different rails: GPU, whole module"):
+        make_design(runs.frame)
+    readings = make_design(runs.frame, rail_offset=True).power
+    assert readings is not None
+    assert len(readings.offsets) == 1
+    with pytest.raises(DataError, match="SOURCE=NAME"):
+        parse_rails(["monday"])
+    with pytest.raises(DataError, match="no rows of the source"):
+        named_rails(Runs(both), {"friday": "GPU"})
+
+
+def test_energy_power_and_time_agree_in_every_draw(small_fit: Fit) -> None:
+    requests = make_requests(small_fit, "8B", PROMPTS, OUTPUTS)
+    draws = predict(small_fit, requests).draws
+    assert set(ENERGIES) <= set(draws)
+    parts = draws["prefill_energy_j"] + draws["decode_energy_j"]
+    np.testing.assert_allclose(draws["energy_j"], parts)
+    np.testing.assert_allclose(draws["energy_j"], draws["power_w"] * draws["total_s"])
+    # One output token is prefill alone, whose busy power does not depend on the prompt.
+    first, second = draws["power_w"][..., 0], draws["power_w"][..., 1]
+    np.testing.assert_allclose(first, second)
+    assert np.all(draws["decode_energy_j"][..., OUTPUTS == 1] == 0)
+
+
+def test_the_sensor_reports_idle_time_and_whole_samples(small_fit: Fit) -> None:
+    requests = make_requests(small_fit, "8B", PROMPTS, OUTPUTS)
+    chip, sensor = (
+        predict(small_fit, requests, session="same", view=view).median()
+        for view in ("chip", "sensor")
+    )
+    np.testing.assert_allclose(chip["total_s"], sensor["total_s"])
+    # A short prefill falls between the samples; the mean of a long run hardly notices the ends.
+    assert sensor["power_w"][0] < 0.7 * chip["power_w"][0]
+    assert sensor["power_w"][3] == pytest.approx(chip["power_w"][3], rel=0.05)
+
+
+def test_the_sensor_view_predicts_the_readings(small_fit: Fit, small_runs: Runs) -> None:
+    frame = small_runs.frame[small_runs.frame["device"] == "tegra"]
+    requests = make_requests(
+        small_fit,
+        frame["llm"].tolist(),
+        frame["input_tokens"].to_numpy(),
+        frame["output_tokens"].to_numpy(),
+        session=frame["session"].tolist(),
+        device="tegra",
+    )
+    prediction = predict(small_fit, requests, session="same", view="sensor")
+    for metric in ("energy_j", "power_w"):
+        observed = frame[metric].to_numpy()
+        read = np.isfinite(observed)
+        error = np.abs(prediction.median()[metric] / observed - 1)[read]
+        assert np.median(error) < 0.03
+        low, high = prediction.interval(0.9)[metric][read].T
+        inside = np.mean((low <= observed[read]) & (observed[read] <= high))
+        assert inside > 0.8
+
+
+def test_the_chips_energy_is_the_simulators(small_fit: Fit) -> None:
+    """Truth and prediction of the chip, which no reading shows: the sensor stands between them."""
+    truth = json.loads((shipped("datasets") / "truth.json").read_text(encoding="utf-8"))
+    points = [
+        p for p in truth["grid"] if p["device"] == "tegra" and p["llm"] in small_fit.coords.llms
+    ]
+    requests = make_requests(
+        small_fit,
+        [p["llm"] for p in points],
+        [p["input_tokens"] for p in points],
+        [p["output_tokens"] for p in points],
+        device="tegra",
+    )
+    prediction = predict(small_fit, requests)
+    for metric in ("energy_j", "power_w"):
+        true = np.array([p["new"]["expected"][metric] for p in points])
+        low, high = prediction.interval(0.9)[metric].T
+        assert np.mean((low <= true) & (true <= high)) >= 0.8, metric
+        assert np.median(high / low) < 2, metric
+
+
+def test_nothing_read_of_a_phase_is_said_and_wide(small_fit: Fit) -> None:
+    unseen = tuple(replace(r, prefill_power=0) for r in small_fit.reads)
+    blind = replace(small_fit, reads=unseen)
+    requests = make_requests(blind, "8B", 300, 1)
+    assert any("busy in prefill" in w for w in predict(blind, requests).warnings)
+
+
+def test_a_sensor_nobody_knows_is_refused(small_fit: Fit) -> None:
+    requests = make_requests(small_fit, "8B", 300, 10, device="server")
+    with pytest.raises(DataError, match="no power sensor of server"):
+        predict(small_fit, requests, view="sensor")
+    timeless = replace(small_fit, sensors=())
+    assert not set(ENERGIES) & set(timeless.metrics)
+    with pytest.raises(DataError, match="no power readings"):
+        predict(timeless, make_requests(timeless, "8B", 300, 10), view="sensor")
+
+
+def test_energy_comes_back_from_a_file(small_fit: Fit, small_fit_folder: Path) -> None:
+    again = t2m_bayes.load_fit(small_fit_folder)
+    assert again.sensors == small_fit.sensors
+    assert again.metrics == small_fit.metrics
+    prediction = t2m_bayes.predict(again, "8B", 300, 200, view="sensor")
+    assert np.isfinite(prediction.median()["energy_j"]).all()
