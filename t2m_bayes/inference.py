@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import nutpie
 import pymc as pm
-import pytensor
+from pytensor.configdefaults import config
 
 from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
@@ -280,7 +280,7 @@ def _compile(model: pm.Model, start: dict[str, NDArray[np.float64]]) -> Any:
     variables = {v.name: v for v in model.free_RVs}
     # One rewrite cannot fuse part of the power model in place and is left out, which changes
     # nothing; by default PyTensor prints its traceback.
-    with pytensor.config.change_flags(on_opt_error="ignore"):
+    with config.change_flags(on_opt_error="ignore"):
         return nutpie.compile_pymc_model(
             model,
             initial_points={name: value for name, value in start.items() if name in variables},

@@ -278,7 +278,8 @@ def power_start(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray
         "log_prefill_w_series_raw": busy[0],
         "log_decode_w_series_raw": busy[1],
         "idle_share": np.tile(share, (len(readings.sensors), 1)),
-        "sample_phase": np.full(len(readings.sensors), 0.25),
+        # Off the prior's mode: where nothing was read a gradient of zero tells no scale.
+        "sample_phase": np.full(len(readings.sensors), 0.3),
         "log_noise_power_series_raw": np.full(series_cell.size, -3.0),
         "log_sample_error_series_raw": np.full(series_cell.size, 1.0),
     }
