@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 import nutpie
 import pymc as pm
-from pytensor.configdefaults import config
 
 from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
@@ -279,13 +278,18 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
 def _compile(model: pm.Model, start: dict[str, NDArray[np.float64]]) -> Any:
     variables = {v.name: v for v in model.free_RVs}
     # One rewrite cannot fuse part of the power model in place and is left out, which changes
-    # nothing; by default PyTensor prints its traceback.
-    with config.change_flags(on_opt_error="ignore"):
+    # nothing; PyTensor logs its traceback as an error.
+    rewriting = logging.getLogger("pytensor.graph.rewriting.basic")
+    level = rewriting.level
+    rewriting.setLevel(logging.CRITICAL)
+    try:
         return nutpie.compile_pymc_model(
             model,
             initial_points={name: value for name, value in start.items() if name in variables},
             jitter_rvs={v for name, v in variables.items() if name not in start},
         )
+    finally:
+        rewriting.setLevel(level)
 
 
 def _sample(

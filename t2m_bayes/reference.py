@@ -14,6 +14,8 @@ from t2m_bayes.resources import shipped
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from t2m_bayes.schema import Runs
+
 CITATION: Final = (
     "Public measurements on a Jetson AGX Orin 64GB: MMLU requests from "
     "edge-inference/token2metrics (MIT), prefill and decode sweeps from "
@@ -22,14 +24,31 @@ CITATION: Final = (
 """Where the rows behind the reference fit come from."""
 
 RAILS: Final = {
-    "token2metrics/mmlu": "three rails",
     "edgereasoning/prefill-sweep": "GPU+SOC",
     "edgereasoning/decode-sweep": "GPU+SOC",
 }
-"""What their power sums. The requests' has a level of its own: ``rail_offset``."""
+"""What the power of the sweeps sums."""
+
+OTHER_RAILS: Final = "token2metrics/mmlu"
+"""Source whose power sums three rails, as one mean over each subject: it is left out."""
 
 FILES: Final = ("orin_mmlu_requests.csv", "orin_prefill_sweep.csv", "orin_decode_sweep.csv")
 """The run tables it is fitted to, in a folder of public measurements."""
+
+
+def runs(data: Path) -> Runs:
+    """Read the rows behind the reference fit.
+
+    Args:
+        data: Folder that holds :data:`FILES`.
+
+    Raises:
+        DataError: A file is missing or cannot be used.
+    """
+    table = named_rails(load(*(data / name for name in FILES)), RAILS)
+    other = table.frame["source"] == OTHER_RAILS
+    power = {name: table.frame[name].mask(other) for name in ("energy_j", "power_w")}
+    return replace(table, frame=table.frame.assign(**power))
 
 
 def build(data: Path, output: Path | None = None, sampling: Sampling = Sampling()) -> Path:  # noqa: B008
@@ -46,7 +65,6 @@ def build(data: Path, output: Path | None = None, sampling: Sampling = Sampling(
     Raises:
         DataError: A file is missing or cannot be used.
     """
-    runs = named_rails(load(*(data / name for name in FILES)), RAILS)
-    result = fit(runs, sampling, rail_offset=True)
+    result = fit(runs(data), sampling)
     cited = replace(result, provenance={**result.provenance, "citation": CITATION})
     return save(cited, output or shipped("models") / "reference")

@@ -10,9 +10,8 @@ import pytest
 
 import t2m_bayes
 from t2m_bayes.fits import Fit
-from t2m_bayes.loading import load
 from t2m_bayes.priors import load_priors
-from t2m_bayes.reference import FILES
+from t2m_bayes.reference import runs
 from t2m_bayes.schema import data_hash
 
 REAL = Path(__file__).resolve().parent.parent.parent / "shared" / "real"
@@ -38,7 +37,7 @@ def test_it_is_of_the_present_model(reference: Fit, small_fit: Fit) -> None:
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the public measurements are not beside the project")
 def test_it_is_of_the_present_rows(reference: Fit) -> None:
-    frame = load(*(REAL / name for name in FILES)).frame.reset_index(drop=True)
+    frame = runs(REAL).frame.reset_index(drop=True)
     assert data_hash(frame) == reference.provenance["data_sha256"]
 
 

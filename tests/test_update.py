@@ -29,7 +29,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch, shipped_fit: Fit) -> list[Runs]:
 
     seen: list[Runs] = []
 
-    def fit(runs: Runs, sampling: inference.Sampling) -> Fit:
+    def fit(runs: Runs, sampling: inference.Sampling, *, rail_offset: bool = False) -> Fit:
         seen.append(runs)
         sources = [Path(r.path).name for r in runs.reports]
         about = {"data_sha256": data_hash(runs.frame), "sources": sources}
