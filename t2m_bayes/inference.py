@@ -141,7 +141,9 @@ class Compiled:
             return of_time
         cells = np.array([c for c, _ in design.coords.series])
         data = power_data(design.power, cells, len(design.coords.cells))
-        of_power = _sample(*self.power, data, power_start(design.power, cells), sampling)
+        of_power = _sample(
+            *self.power, data, power_start(design.coords, design.power, self.priors), sampling
+        )
         return _joined(of_time, of_power)
 
     def condense(
@@ -243,8 +245,8 @@ def compile_model(
     power = None
     if design.power is not None:
         of_power = power_model(design.coords, design.power, rates, priors)
-        cells = np.array([c for c, _ in design.coords.series])
-        power = (of_power, compile_one(of_power, power_start(design.power, cells)))
+        start = power_start(design.coords, design.power, priors)
+        power = (of_power, compile_one(of_power, start))
     return Compiled(
         frame=frame,
         design=design,

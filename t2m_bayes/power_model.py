@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from t2m_bayes.power_design import PowerReadings
     from t2m_bayes.priors import DeviceRates, Prior
 
-    Ints = NDArray[np.integer[Any]]
 
 PHASES: Final = ("prefill", "decode")
 
@@ -230,56 +229,85 @@ def _rail_offsets(readings: PowerReadings, prior: Callable[..., Any]) -> Any:
     return pt.as_tensor(np.eye(len(readings.offsets) + 1)[index][:, :-1]) @ offset
 
 
-def power_start(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray[np.float64]]:
+def power_start(
+    coords: Coords, readings: PowerReadings, priors: Mapping[str, Prior]
+) -> dict[str, NDArray[np.float64]]:
     """Return where sampling starts: each phase's power from the medians of windows that show it.
 
     One sample more of the run and one idle sample less fit a window nearly as well, and a chain
-    that starts with tiny errors crawls: it starts at the sensor's usual offset and coarse errors.
+    that starts far from the readings or with tiny errors crawls. So all start at the same place,
+    near what was read and near the middle of the priors, with coarse errors; off the middle where
+    nothing was read, since a gradient of zero tells the sampler nothing of scale.
 
     Args:
+        coords: What the coefficients are indexed by.
         readings: The readings.
-        series_cell: Cell of each series. shape: (series,)
+        priors: The priors by name.
     """
     off = 0.1
+    series_cell = np.array([c for c, _ in coords.series])
+    n_sensors, n_devices = len(readings.sensors), len(coords.devices)
     prefill_s = known_prefill(readings, series_cell)
     period = np.array([s.period_s for s in readings.sensors])[readings.sensor]
     slow, read = readings.kind("window"), readings.busy(series_cell.size)
     idle = np.full(series_cell.size, off)
     busy = np.full((2, series_cell.size), off)
+    seconds_all = prefill_s + readings.decode_s
     counted = slow & (readings.samples > 0)
-    spare = readings.samples - np.floor((prefill_s + readings.decode_s) / np.where(slow, period, 1))
+    spare = readings.samples - np.floor(seconds_all / np.where(slow, period, 1))
     usual_idle = USUAL_IDLE
     if counted.any():
         usual_idle = int(np.clip(np.median(spare[counted]), 0, IDLE_SAMPLES - 1))
     share = np.full(IDLE_SAMPLES, 0.02)
     share[usual_idle] = 1 - 0.02 * (IDLE_SAMPLES - 1)
-    quiet = slow & (prefill_s + readings.decode_s < period / 2)
+    quiet = slow & (seconds_all < period / 2)
     idle_w = np.median(readings.power_w[quiet]) if quiet.any() else readings.power_w.min() / 2
     for s in range(series_cell.size):
         own = readings.series == s
         if (own & slow).any():
-            idle[s] = np.log(
-                np.median(readings.power_w[own & quiet]) if (own & quiet).any() else idle_w
-            )
+            still = own & quiet
+            idle[s] = np.log(np.median(readings.power_w[still]) if still.any() else idle_w)
         for phase, seconds in enumerate((prefill_s, readings.decode_s)):
-            shown = (
-                own
-                & (readings.part != 1 - phase)
-                & (seconds > 0.7 * (prefill_s + readings.decode_s))
-            )
+            shown = own & (readings.part != 1 - phase) & (seconds > 0.7 * seconds_all)
             shown &= (seconds >= period) & (readings.power_w > idle_w)
             if read[s, phase] and shown.any():
                 samples = np.where(slow, np.floor(seconds / np.where(slow, period, 1)), 1)[shown]
                 around = np.where(slow, usual_idle, 0)[shown]
                 power = (readings.power_w[shown] * (samples + around) - around * idle_w) / samples
                 busy[phase, s] = np.log(np.median(power))
-    return {
+    cell = np.full((2, len(coords.cells)), off)
+    for phase in range(2):
+        for c in range(len(coords.cells)):
+            levels = busy[phase, (series_cell == c) & (read[:, phase] > 0)]
+            if levels.size:
+                cell[phase, c] = np.median(levels) + 0.02
+    usual = [np.median(c[c != off]) if (c != off).any() else np.log(idle_w) + 1 for c in cell]
+    dims = {
+        "decode_power_growth": n_devices,
+        **dict.fromkeys(("sample_phase", "sample_jitter", "sensor_lag", "sensor_delay"), n_sensors),
+        "rail_offset": len(readings.offsets),
+    }
+    near = {
+        name: np.full(dims.get(name, ()), _near(prior))
+        for name, prior in priors.items()
+        if dims.get(name, 1)
+    }
+    return near | {
+        "log_idle": np.full(n_devices, np.log(idle_w)),
+        "log_prefill_w_device": np.full(n_devices, usual[0]),
+        "log_decode_w_device": np.full(n_devices, usual[1]),
         "log_idle_series_raw": idle,
+        "log_prefill_w_raw": cell[0],
+        "log_decode_w_raw": cell[1],
         "log_prefill_w_series_raw": busy[0],
         "log_decode_w_series_raw": busy[1],
-        "idle_share": np.tile(share, (len(readings.sensors), 1)),
-        # Off the prior's mode: where nothing was read a gradient of zero tells no scale.
-        "sample_phase": np.full(len(readings.sensors), 0.3),
-        "log_noise_power_series_raw": np.full(series_cell.size, -3.0),
-        "log_sample_error_series_raw": np.full(series_cell.size, 1.0),
+        "idle_share": np.tile(share, (n_sensors, 1)),
+        "log_noise_power_series_raw": np.full(series_cell.size, -3.5),
+        "log_sample_error_series_raw": np.full(series_cell.size, 0.8),
     }
+
+
+def _near(prior: Prior) -> float:
+    """Return a value a little above the middle of a prior."""
+    above = 0.2 * prior.sd
+    return prior.centre + above if prior.kind == "normal" else prior.centre * float(np.exp(above))

@@ -11,6 +11,7 @@ import typer
 from t2m_bayes.cli.options import sample_paths
 from t2m_bayes.cli.output import duration, log, print_table
 from t2m_bayes.resources import shipped
+from t2m_bayes.schema import TIMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,7 @@ def _show_coverage(fit: Fit, grid: Sequence[dict[str, Any]]) -> None:
     for (device, llm), points in groups.items():
         _, bounds = _predicted(fit, points)
         cells = []
-        for metric, band in bounds.items():
+        for metric, band in ((m, bounds[m]) for m in (*TIMES, "energy_j") if m in bounds):
             expected = np.array([p["new"]["expected"][metric] for p in points])
             fresh = np.array([p["new"]["runs"][metric] for p in points])
             inside = int(np.sum((band[:, 0] <= expected) & (expected <= band[:, 1])))
@@ -111,11 +112,10 @@ def _show_coverage(fit: Fit, grid: Sequence[dict[str, Any]]) -> None:
         rows.append((name, device, *cells))
     typer.echo(
         f"\nWhere the truth is known ({len(grid)} requests): how many {100 * PROB:g} % bands hold "
-        "the expected time,\nand how wide they are, relative to the true spread of runs:\n"
+        "the expected value,\nand how wide they are, relative to the true spread of runs:\n"
     )
-    print_table(
-        ("LLM", "device", "prefill", "width", "decode", "width", "total", "width"), rows, left=2
-    )
+    names = ("prefill", "decode", "total", "energy")[: (len(rows[0]) - 2) // 2]
+    print_table(("LLM", "device", *(x for name in names for x in (name, "width"))), rows, left=2)
 
 
 def _predicted(fit: Fit, points: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
