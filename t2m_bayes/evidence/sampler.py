@@ -35,6 +35,9 @@ independent draws give for a normal."""
 BOUNDS: Final = (0.05, 0.95)
 """Quantiles whose Monte Carlo error is checked: the default band of a prediction."""
 
+DECISIVE: Final = ("r-hat", "bulk ESS", "tail ESS", "divergences")
+"""Checks without which a fit must not be used; the others say what to look at."""
+
 TREE_DEPTH: Final = ("maxdepth_reached", "reached_max_treedepth")
 """What nutpie and PyMC's own NUTS call the statistic."""
 
@@ -136,7 +139,7 @@ def verdict(checks: Sequence[Check]) -> dict[str, Any]:
     complaints = [
         f"{c.name} {c.measured:g}{f' of {c.where}' if c.where else ''}, limit {c.limit:g}"
         for c in checks
-        if not c.passed
+        if c.name in DECISIVE and not c.passed
     ]
     numbers = (
         f"r-hat <= {worst['rhat_max'][0]:.4f}, bulk ESS >= {worst['ess_bulk_min'][0]:.0f}, "
