@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from t2m_bayes.sensor import Sensor
 
     Floats = NDArray[np.floating[Any]]
+
+MOST_SAMPLES: Final = 1e9
+"""Samples at which a window is cut: thirty years of one a second."""
 
 View = Literal["chip", "sensor"]
 """Whose energy is predicted: what the chip uses, or what its sensor would report."""
@@ -101,12 +104,15 @@ class PowerDraws:
         prefill_w = self.prefill_w
         if self.shown is not None:
             prefill_w, decode_w = self._shown(self.shown, prefill_s, decode_s, decode_w, z)
-        prefill_j = prefill_w * prefill_s
-        decode_j = decode_w * decode_s
-        energy_j = prefill_j + decode_j
+        # A stall can pass what single precision holds; its power is still that of its phase.
+        with np.errstate(over="ignore", invalid="ignore"):
+            prefill_j = prefill_w * prefill_s
+            decode_j = decode_w * decode_s
+            energy_j = prefill_j + decode_j
+            share = 1 / (1 + decode_s / prefill_s)
         return {
             "energy_j": energy_j,
-            "power_w": energy_j / (prefill_s + decode_s),
+            "power_w": decode_w + (prefill_w - decode_w) * share,
             "prefill_energy_j": prefill_j,
             "decode_energy_j": decode_j,
         }
@@ -146,7 +152,9 @@ class PowerDraws:
     ) -> dict[str, Floats]:
         """Return what a slow sensor shows: sums of whole samples, idle ones among them."""
         period = shown.sensor.period_s
-        prefill, busy = prefill_s / period, (prefill_s + decode_s) / period
+        prefill, busy = (
+            np.minimum(x / period, MOST_SAMPLES) for x in (prefill_s, prefill_s + decode_s)
+        )
         if z is None:
             # A floor of a number whose fraction is spread evenly loses half on average.
             offset = shown.phase - 0.5

@@ -143,6 +143,10 @@ def check_answered(known: Fit | Regression, answered: Prediction) -> None:
     Raises:
         DataError: There is one.
     """
+    from t2m_bayes import fits
+
+    if isinstance(known, fits.Fit):
+        return
     if any(bool(np.isnan(draws).any()) for draws in answered.draws.values()):
         raise DataError(
             f"nothing was predicted: {'; '.join(answered.warnings)}. It was fitted to "
