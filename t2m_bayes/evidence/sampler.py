@@ -66,8 +66,11 @@ def sampler_checks(
     chains = "Predictions would be of chains that have not found the same posterior."
     few = "Bounds of predictions would move from one seed to the next."
     longer = "Sample longer (--draws, --tune); if that does not help, look at the data."
+    # A chain that never moved has no variance to divide by: its r-hat is infinite, or unknown.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rhat = az.rhat(sample)
     checks = [
-        _extreme("r-hat", az.rhat(sample), RHAT_LIMIT, 1, chains, longer),
+        _extreme("r-hat", rhat, RHAT_LIMIT, 1, chains, longer),
         _extreme("bulk ESS", az.ess(sample, method="bulk"), ESS_LIMIT, -1, few, longer),
         _extreme("tail ESS", az.ess(sample, method="tail"), ESS_LIMIT, -1, few, longer),
     ]
