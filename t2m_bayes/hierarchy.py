@@ -22,7 +22,13 @@ from t2m_bayes.design import (
     tile_middle,
     tiles_read,
 )
-from t2m_bayes.formulas import REFERENCE_PROMPT, decode_time, floored, prefill_compute_time
+from t2m_bayes.formulas import (
+    REFERENCE_PROMPT,
+    decode_time,
+    floored,
+    noise_middle,
+    prefill_compute_time,
+)
 from t2m_bayes.pooling import partially_pooled, prior_variable
 from t2m_bayes.priors import (
     KV_SHARE,
@@ -69,7 +75,7 @@ def latency_model(
         \log \text{step}_c &\sim N(\log(\text{overhead}_d
             + \text{stream}_d (B/16)^{\beta}) + u_l, \tau) \\
         \log \text{rate}_s &\sim N(\log(\text{step}_c (1 + k_s x_s)), \tau_\text{session}) \\
-        \text{decode} &= (O - 1)\, \text{step}_s (1 + k_s (I + O/2)) \\
+        \text{decode} &= \text{start}_d + (O - 1)\, \text{step}_s (1 + k_s (I + O/2)) \\
         \log \text{token}_c &\sim N(\log \text{token}_d + \gamma \log(p/8) + v_l, \tau') \\
         \log \text{floor}_c &\sim N(\log(\text{overhead}'_d + \text{step}_c), \tau'') \\
         \text{smooth}_{c,t}(I) &= \lVert \text{floor}_c,\;
@@ -79,13 +85,13 @@ def latency_model(
         \log \text{prefill} &= \log\text{stair}_{c,t}
             + \kappa_{c,t} (I - \text{anchor}_t) / 64 + b_s
 
-    Readings are Student-t about the log of these, with a relative scale, an absolute timer error
-    and the known rounding of the reading. Levels are centred where the data pin them (series
-    rates at their median context :math:`x_s`, stairs at their anchors, a cell's prefill in its
-    main session and its bend at a long prompt), which keeps the posterior close to orthogonal
-    though the data fix some coefficients to 0.01 %. Whatever has no reading
-    in this design is drawn from its population, so one compiled graph serves every subset of a
-    table.
+    Readings are skew t about the log of these (:func:`t2m_bayes.formulas.noise_middle`), with a
+    relative scale, an absolute timer error and the known rounding of the reading. Levels are
+    centred where the data pin them (series rates at their median context :math:`x_s`, stairs at
+    their anchors, a cell's prefill in its main session and its bend at a long prompt), which keeps
+    the posterior close to orthogonal though the data fix some coefficients to 0.01 %. Whatever has
+    no reading in this design is drawn from its population, so one compiled graph serves every
+    subset of a table.
 
     Args:
         design: The indexed run table. Its arrays become ``pm.Data``: see :func:`model_data`.
@@ -127,6 +133,7 @@ def latency_model(
             dims="device",
         )
         log_step_overhead = prior("log_step_overhead", dims="device")
+        start_s = pt.exp(prior("log_decode_start", dims="device"))[cell_device][series_cell]
 
         # Decode step of a cell, and of a series at its median context.
         llm_step = pm.Normal("llm_step", 0, 1, dims="llm") * prior("tau_llm_step")
@@ -178,14 +185,19 @@ def latency_model(
             prior("spread_noise_decode"),
             "series",
         )
-        timer, tail = prior("timer_decode"), prior("tail_decode")
+        timer = prior("timer_decode")
+        tails = prior("tail_fast_decode"), prior("tail_slow_decode")
         if design.decode_s.size:
             s = data["decode_series"]
             # A series without a level of its own: the session's spread joins its readings' noise.
             own = data["series_read_decode"] > 0
             level = pt.switch(own, log_step_series, log_step[series_cell])
             mean = decode_time(
-                pt.exp(level)[s], context[s], data["decode_input"], data["decode_output"]
+                start_s[s],
+                pt.exp(level)[s],
+                context[s],
+                data["decode_input"],
+                data["decode_output"],
             )
             unknown_input = context[s] * data["decode_input_sd"]
             scale = pt.sqrt(
@@ -194,9 +206,7 @@ def latency_model(
                 + unknown_input**2
                 + pt.switch(own, 0.0, tau_session_decode**2)[s]
             )
-            pm.StudentT(
-                "decode", nu=tail, mu=pt.log(mean), sigma=scale, observed=data["log_decode"]
-            )
+            _observed("decode", pt.log(mean), scale, tails, data["log_decode"])
 
         if not coords.stairs:
             return model
@@ -323,10 +333,22 @@ def latency_model(
             + data["prefill_rounding"] * pt.exp(-2 * mean)
             + unread[prompt]
         )
-        pm.StudentT(
-            "prefill", nu=prior("tail_prefill"), mu=mean, sigma=scale, observed=data["log_prefill"]
-        )
+        tails = prior("tail_fast_prefill"), prior("tail_slow_prefill")
+        _observed("prefill", mean, scale, tails, data["log_prefill"])
     return model
+
+
+def _observed(name: str, middle: Any, scale: Any, tails: tuple[Any, Any], readings: Any) -> None:
+    """Add readings whose noise has its middle there and tails of that many degrees of freedom."""
+    fast, slow = tails
+    pm.SkewStudentT(
+        name,
+        a=fast / 2,
+        b=slow / 2,
+        mu=middle - scale * noise_middle(fast, slow),
+        sigma=scale,
+        observed=readings,
+    )
 
 
 def model_data(design: Design) -> dict[str, NDArray[Any]]:

@@ -46,12 +46,14 @@ class CellDraws:
     Arrays have shape (sample,) unless stated; every one belongs to the same posterior draws.
 
     Attributes:
+        start_s: Time until decoding is under way, in seconds.
         step_s: Time of a decode step at an empty context, in seconds.
         context: Relative cost of a context token in decode, in 1/token.
         decode_noise: Relative scale of the decode noise.
         timer_s: Absolute scale of the decode noise, in seconds.
-        tail_decode: Degrees of freedom of the decode noise.
-        tail_prefill: Degrees of freedom of the prefill noise.
+        tails_decode: Degrees of freedom of the decode noise, fast and slow side.
+            shape: (2, sample)
+        tails_prefill: The same of the prefill noise.
         floor_s: Prefill floor, in seconds.
         token_s: Prefill time of one token, in seconds.
         growth: Exponent by which that time changes with the prompt.
@@ -71,12 +73,13 @@ class CellDraws:
         remembered: Stairs that were drawn, to be read again at once.
     """
 
+    start_s: Floats
     step_s: Floats
     context: Floats
     decode_noise: Floats
     timer_s: Floats
-    tail_decode: Floats
-    tail_prefill: Floats
+    tails_decode: Floats
+    tails_prefill: Floats
     floor_s: Floats
     token_s: Floats
     growth: Floats
@@ -347,12 +350,13 @@ def cell_draws(
         normal=normal,
     )
     return CellDraws(
+        start_s=np.exp(rates["log_decode_start"]),
         step_s=np.exp(log_step),
         context=np.exp(log_context),
         decode_noise=np.exp(decode_noise),
         timer_s=flat("timer_decode"),
-        tail_decode=flat("tail_decode"),
-        tail_prefill=flat("tail_prefill"),
+        tails_decode=np.stack([flat("tail_fast_decode"), flat("tail_slow_decode")]),
+        tails_prefill=np.stack([flat("tail_fast_prefill"), flat("tail_slow_prefill")]),
         floor_s=np.exp(log_floor),
         token_s=np.exp(log_token),
         growth=growth,
@@ -384,7 +388,7 @@ def cell_draws(
 def _device(fit: Fit, device: str, d: int | None, normal: Any) -> dict[str, Floats]:
     """Return the draws of a device's own coefficients; of a new one, about its datasheet."""
     nothing = np.full(fit.shape[0] * fit.shape[1], np.nan)
-    names = ["log_stream", "log_step_overhead", "log_noise_decode"]
+    names = ["log_stream", "log_step_overhead", "log_decode_start", "log_noise_decode"]
     names += ["log_token_device", "log_prefill_overhead", "log_noise_prefill"]
     if d is not None:
         return {n: fit.flat(n)[:, d] if n in fit.draws else nothing for n in names}

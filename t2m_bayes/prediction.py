@@ -11,6 +11,7 @@ import numpy as np
 
 from t2m_bayes.design import TILE, tile_middle, tile_of
 from t2m_bayes.formulas import decode_time
+from t2m_bayes.noise import skew_t, student_t
 from t2m_bayes.population import CellDraws, cell_draws
 from t2m_bayes.power_population import PowerNoise, View
 
@@ -44,8 +45,8 @@ class Noise(NamedTuple):
     """Noise of single runs. Arrays have shape (request, sample).
 
     Attributes:
-        prefill: Student-t noise of prefill times.
-        decode: Student-t noise of decode times.
+        prefill: Noise of prefill times, in units of its scale.
+        decode: Noise of decode times, likewise.
         power: Noise of the sensor; ``None`` for the chip's own power.
     """
 
@@ -61,7 +62,8 @@ class Prediction:
     Attributes:
         draws: Metric to draws of a single run, in seconds. shape: (chain, draw, request)
         expected: Metric to draws of its expected time, without the noise of single runs: the
-            middle of that noise, which is log-scale Student-t and has no mean. Same shape.
+            middle of that noise, which is heavy-tailed on the log scale and has no mean. Same
+            shape.
         requests: The requests.
         warnings: What limits the trust in them, in sentences.
     """
@@ -335,7 +337,7 @@ def shared_noise(cell: CellDraws) -> Noise:
 
 
 def draw_noise(cell: CellDraws, rng: np.random.Generator, shape: tuple[int, int]) -> Noise:
-    """Draw the noise of single runs; Student-t is a normal over a root mean square.
+    """Draw the noise of single runs.
 
     Args:
         cell: What the requests share.
@@ -345,22 +347,15 @@ def draw_noise(cell: CellDraws, rng: np.random.Generator, shape: tuple[int, int]
     Returns:
         Noise in the cell's precision.
     """
-    dtype: Any = cell.step_s.dtype
-
-    def student(tail: Floats) -> Floats:
-        half: Any = tail / 2
-        gamma = rng.standard_gamma(half, shape, dtype=dtype)
-        gamma = np.maximum(gamma, np.finfo(dtype).tiny)
-        return np.asarray(rng.standard_normal(shape, dtype=dtype) / np.sqrt(gamma / half))
-
-    of_times = student(cell.tail_prefill), student(cell.tail_decode)
+    of_times = skew_t(rng, cell.tails_prefill, shape), skew_t(rng, cell.tails_decode, shape)
     if cell.power is None or cell.power.shown is None:
         return Noise(*of_times)
+    dtype: Any = cell.step_s.dtype
     uniform = rng.random(shape, dtype=dtype)
     return Noise(
         *of_times,
         PowerNoise(
-            reading=student(cell.power.shown.tail),
+            reading=student_t(rng, cell.power.shown.tail, shape),
             offset=np.log(uniform / (1 - uniform)),
             idle=rng.random(shape, dtype=dtype),
         ),
@@ -391,7 +386,7 @@ def metric_draws(
     rise = np.stack([s[1] for s in stairs])[index]
     position = ((input_tokens - tile_middle(tiles)[index]) / TILE)[:, None].astype(dtype)
     log_prefill = level + rise * position + cell.prefill_session
-    decode = decode_time(cell.step_s, cell.context, inputs, outputs)
+    decode = decode_time(cell.start_s, cell.step_s, cell.context, inputs, outputs)
     if z is not None:
         log_prefill += cell.prefill_noise * z.prefill
         with np.errstate(divide="ignore"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from t2m_bayes.formulas import (
     KNEE,
@@ -11,9 +12,11 @@ from t2m_bayes.formulas import (
     context_tokens,
     decode_time,
     floored,
+    noise_middle,
     padded,
     prefill_compute_time,
 )
+from t2m_bayes.noise import skew_t
 
 tokens = st.integers(1, 100_000)
 seconds = st.floats(1e-6, 1e3)
@@ -29,16 +32,33 @@ def test_padding_rounds_up_to_the_next_block(count: int, width: int) -> None:
 
 @given(seconds, st.floats(0, 1e-3), tokens)
 def test_one_output_token_needs_no_decode(step_s: float, context: float, prompt: int) -> None:
-    assert decode_time(step_s, context, prompt, 1) == 0
+    assert decode_time(step_s, step_s, context, prompt, 1) == 0
 
 
 @given(seconds, st.floats(0, 1e-3), tokens, st.integers(2, 10_000))
 def test_decode_sums_its_steps(step_s: float, context: float, prompt: int, out: int) -> None:
+    start_s = 0.002
     # The k-th of the out - 1 steps reads a context of about prompt + k tokens; their mean is
     # prompt + out / 2.
     steps = step_s * (1 + context * (prompt + np.arange(1, out)))
-    assert decode_time(step_s, context, prompt, out) == pytest.approx(steps.sum(), rel=1e-9)
+    expected = start_s + steps.sum()
+    assert decode_time(start_s, step_s, context, prompt, out) == pytest.approx(expected, rel=1e-9)
     assert context_tokens(prompt, out) == prompt + out / 2
+
+
+@given(st.floats(1, 50), st.floats(1, 50))
+def test_the_middle_of_the_noise_is_close_to_its_median(fast: float, slow: float) -> None:
+    below = stats.jf_skew_t.cdf(noise_middle(fast, slow), fast / 2, slow / 2)
+    assert below == pytest.approx(0.5, abs=0.03)
+    assert noise_middle(fast, fast) == 0
+
+
+@pytest.mark.parametrize("tails", [(10.0, 2.5), (4.0, 4.0), (30.0, 1.5)])
+def test_drawn_noise_has_its_distribution(tails: tuple[float, float]) -> None:
+    fast, slow = tails
+    drawn = skew_t(np.random.default_rng(1), np.array(tails), (20_000,))
+    placed = stats.jf_skew_t.cdf(drawn + noise_middle(fast, slow), fast / 2, slow / 2)
+    assert stats.kstest(placed, "uniform").pvalue > 1e-3
 
 
 @given(seconds, seconds)

@@ -121,7 +121,7 @@ def test_noise_averages_out_and_shared_uncertainty_does_not(shipped_fit: Fit) ->
 
 def test_a_stall_counts_only_so_much(shipped_fit: Fit) -> None:
     wild = dict(shipped_fit.draws)
-    wild["tail_prefill"] = np.full_like(wild["tail_prefill"], 0.2)
+    wild["tail_slow_prefill"] = np.full_like(wild["tail_slow_prefill"], 0.2)
     requests = np.full(50, 100), np.full(50, 1)
     totals = summed(replace(shipped_fit, draws=wild), *requests).totals["prefill_s"]
     usual = summed(shipped_fit, *requests).totals["prefill_s"]

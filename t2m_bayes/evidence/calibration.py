@@ -10,6 +10,7 @@ import xarray as xr
 from scipy import special, stats
 
 from t2m_bayes.checks import Check
+from t2m_bayes.noise import skew_t
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,12 +194,7 @@ def _residuals(
     centre = readings.location[:, members]
     observed = np.quantile(readings.value[readings.sampled][members] - centre.mean(axis=0), SHOWN)
     rng = np.random.default_rng(0)
-    tail = readings.tail[:, members]
-    noise = np.where(
-        np.isfinite(tail),
-        rng.standard_t(np.where(np.isfinite(tail), tail, 1.0)),
-        rng.standard_normal(centre.shape),
-    )
+    noise = skew_t(rng, readings.tails[:, :, members], centre.shape)
     replicated = centre - centre.mean(axis=0) + readings.scale[:, members] * noise
     low, high = np.quantile(np.quantile(replicated, SHOWN, axis=1), [0.05, 0.95], axis=1)
     return {

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pymc as pm
-import pytensor.tensor as pt
 import xarray as xr
+from pymc.distributions.continuous import SkewStudentTRV
+
+from t2m_bayes.formulas import noise_middle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +46,8 @@ class Readings:
         weight: How much each counts in the posterior, 1 for a usual one: Student-t noise is normal
             noise of a precision of its own for each reading, whose expectation is
             ``(nu + 1) / (nu + z**2)`` (Lange, Little and Taylor 1989,
-            doi:10.1080/01621459.1989.10478852). shape: (reading,)
+            doi:10.1080/01621459.1989.10478852); with a tail of its own on either side, nu is that
+            of the reading's side, to which the pull of a far reading tends. shape: (reading,)
         log_likelihood: Log density of all of them. shape: (draw,)
         sampled: Which of them the arrays below are of: where there are many, a random part.
             shape: (sampled,)
@@ -52,7 +55,7 @@ class Readings:
         probability: Probability of a smaller value. shape: (draw, sampled)
         location: Middle of the noise. shape: (draw, sampled)
         scale: Scale of the noise. shape: (draw, sampled)
-        tail: Degrees of freedom of the noise; infinite for normal noise. shape: (draw, sampled)
+        tails: Degrees of freedom of the noise, fast and slow side. shape: (2, draw, sampled)
     """
 
     name: str
@@ -68,7 +71,7 @@ class Readings:
     probability: Floats
     location: Floats
     scale: Floats
-    tail: Floats
+    tails: Floats
 
 
 def draws_read(posterior: xr.DataTree) -> xr.Dataset:
@@ -149,20 +152,23 @@ def _evaluate(
     if row.size > READINGS:
         sampled = np.sort(rng.choice(row.size, READINGS, replace=False))
     draws = len(free[0])
-    kept = np.empty((5, draws, sampled.size))
+    kept = np.empty((6, draws, sampled.size))
     means = np.zeros((2, row.size))
     log_likelihood = np.empty(draws)
     for i in range(draws):
         drawn = evaluate(*(v[i] for v in free))
-        density, log_probability, middle, spread, nu = np.broadcast_arrays(*drawn, value)[:-1]
+        density, log_probability, middle, spread, fast, slow = np.broadcast_arrays(*drawn, value)[
+            :-1
+        ]
         probability = np.exp(np.minimum(log_probability, 0.0))
         z = (value - middle) / spread
-        weight = np.where(np.isfinite(nu), (nu + 1) / (nu + z**2), 1.0)
+        tail = np.where(z < 0, fast, slow)
+        weight = (tail + 1) / (tail + z**2)
         means += np.stack([middle, weight]) / draws
         log_likelihood[i] = density.sum()
-        kept[:, i] = np.stack([density, probability, middle, spread, nu])[:, sampled]
+        kept[:, i] = np.stack([density, probability, middle, spread, fast, slow])[:, sampled]
     expected, weight = means
-    log_density, probabilities, location, scale, tail = kept
+    log_density, probabilities, location, scale = kept[:4]
     return Readings(
         name=variable.name,
         row=row,
@@ -177,24 +183,19 @@ def _evaluate(
         probability=probabilities,
         location=location,
         scale=scale,
-        tail=tail,
+        tails=kept[4:],
     )
 
 
-def _noise(variable: Any) -> tuple[Any, Any, Any]:
-    """Return location, scale and degrees of freedom of a Student-t or normal variable.
+def _noise(variable: Any) -> tuple[Any, Any, Any, Any]:
+    """Return middle, scale and degrees of freedom on either side of a skew-t variable.
 
     Raises:
         NotImplementedError: Its distribution is another; say here where it has its middle.
     """
     operation = variable.owner.op
-    parameters = operation.dist_params(variable.owner)
-    match type(operation).__name__:
-        case "StudentTRV":
-            tail, location, scale = parameters
-            return location, scale, tail
-        case "NormalRV":
-            location, scale = parameters
-            return location, scale, pt.constant(np.inf)
-        case other:
-            raise NotImplementedError(f"evidence of {variable.name}, a {other}")
+    if not isinstance(operation, SkewStudentTRV):
+        raise NotImplementedError(f"evidence of {variable.name}, a {type(operation).__name__}")
+    a, b, location, scale = operation.dist_params(variable.owner)
+    fast, slow = 2 * a, 2 * b
+    return location + scale * noise_middle(fast, slow), scale, fast, slow

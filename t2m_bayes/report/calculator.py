@@ -54,8 +54,10 @@ the page then stays under 6 MB."""
 
 SESSIONS: Final[tuple[Literal["new", "same"], ...]] = ("new", "same")
 
-NOT_DRAWS: Final = frozenset({"name", "seed", "read", "warnings", "power"})
-"""Attributes of ``CellDraws`` that describe the draws."""
+NOT_DRAWS: Final = frozenset(
+    {"name", "seed", "read", "warnings", "power", "tails_decode", "tails_prefill"}
+)
+"""Attributes of ``CellDraws`` that describe the draws, or that only noise is drawn with."""
 
 
 POWER_DRAWS: Final = ("prefill_w", "decode_w", "growth")

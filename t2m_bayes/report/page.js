@@ -97,8 +97,9 @@
         draw.prefill_session[i] +
         draw.prefill_noise[i] * prefillNoise[i];
       const prefill = Math.exp(Math.min(logPrefill, constants.longest));
+      const start = steps > 0 ? draw.start_s[i] : 0;
       const expected =
-        steps * draw.step_s[i] * (1 + draw.context[i] * (inputTokens + outputTokens / 2));
+        start + steps * draw.step_s[i] * (1 + draw.context[i] * (inputTokens + outputTokens / 2));
       const scale = steps > 0 ? Math.hypot(draw.decode_noise[i], draw.timer_s[i] / expected) : 0;
       const decode = expected * Math.exp(Math.min(scale * decodeNoise[i], constants.longest));
       const metrics = { prefill_s: prefill, decode_s: decode, total_s: prefill + decode };

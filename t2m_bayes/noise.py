@@ -1,0 +1,50 @@
+"""Draws of the noise of single readings, in units of its scale, with NumPy alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from t2m_bayes.formulas import noise_middle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating[Any]]
+
+
+def student_t(rng: np.random.Generator, tail: Floats, shape: tuple[int, ...]) -> Floats:
+    """Draw Student-t noise: a normal over a root mean square.
+
+    Args:
+        rng: Where the draws come from.
+        tail: Degrees of freedom, which broadcast against the shape; draws have their precision.
+        shape: Shape of the draws.
+    """
+    half = tail / 2
+    dtype: Any = tail.dtype
+    normal = rng.standard_normal(shape, dtype=dtype)
+    return np.asarray(normal / np.sqrt(_gamma(rng, half, shape) / half))
+
+
+def skew_t(rng: np.random.Generator, tails: Floats, shape: tuple[int, ...]) -> Floats:
+    """Draw the noise of times: see :func:`t2m_bayes.formulas.noise_middle`, which is taken off.
+
+    Args:
+        rng: Where the draws come from.
+        tails: Degrees of freedom of the lower and of the upper tail, each of which broadcasts
+            against the shape; draws have their precision. shape: (2, ...)
+        shape: Shape of the draws.
+    """
+    fast, slow = tails
+    ratio = np.sqrt(_gamma(rng, fast / 2, shape) / _gamma(rng, slow / 2, shape))
+    drawn = np.sqrt((fast + slow) / 2) * (ratio - 1 / ratio) / 2
+    return np.asarray(drawn - noise_middle(fast, slow))
+
+
+def _gamma(rng: np.random.Generator, shape: Floats, size: tuple[int, ...]) -> Floats:
+    dtype: Any = shape.dtype
+    return np.asarray(
+        np.maximum(rng.standard_gamma(shape, size, dtype=dtype), np.finfo(dtype).tiny)
+    )
