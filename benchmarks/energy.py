@@ -17,6 +17,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from t2m_bayes.baselines.published import Published
 from t2m_bayes.fits import Fit
 from t2m_bayes.inference import Compiled, Sampling, compile_model
 from t2m_bayes.loading import load
@@ -27,10 +28,6 @@ from t2m_bayes.schema import Runs
 QUICK = Sampling(draws=600, tune=500, progress=False)
 LONG, SHORT = 128, 64
 console = Console(width=150)
-
-# Mean power of prefill on the Jetson AGX Orin by prompt length, arXiv 2511.01866 and its code: a
-# constant, then `slope * log(tokens) + level` beyond the threshold, in watts.
-PUBLISHED = {}
 
 
 def main() -> None:
@@ -64,7 +61,13 @@ def prefill(data: Path, seeds: int) -> None:
     records = []
     for fold in range(5):
         fit = compiled.fit(folds != fold, QUICK)
-        records += _score(fit, runs.frame[folds == fold], ("power_w",))
+        train, test = runs.frame[folds != fold], runs.frame[folds == fold]
+        records += _score(fit, test, ("power_w",))
+        published = np.exp(Published("power_w").predict(test))
+        records += _errors("piecewise log, as published", test, published)
+        for llm, rows in test.groupby("llm"):
+            refit = _piecewise_log(train[train["llm"] == llm], rows)
+            records += _errors("piecewise log, refit", rows, refit)
     _table("prefill sweep, mean sensor power, five folds", pd.DataFrame(records))
     _show_powers(compiled.fit(sampling=QUICK))
 
@@ -153,6 +156,34 @@ def _score(fit: Fit, test: pd.DataFrame, metrics: tuple[str, ...]) -> list[dict]
         for metric in metrics
         if getattr(row, metric) > 0
     ]
+
+
+def _errors(estimator: str, test: pd.DataFrame, power_w: np.ndarray) -> list[dict]:
+    """Return one record a row of predictions of mean power."""
+    errors = np.abs(power_w / test["power_w"].to_numpy() - 1) * 100
+    return [
+        {"estimator": estimator, "metric": "power_w", "llm": llm, "ape": e}
+        for llm, e in zip(test["llm"], errors, strict=True)
+    ]
+
+
+def _piecewise_log(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """Refit the published form: a constant up to a threshold, a line in the log beyond it."""
+    train = train[train["power_w"].notna()]
+    prompt, power_w = (train[c].to_numpy(float) for c in ("input_tokens", "power_w"))
+
+    def terms(tokens: np.ndarray, threshold: float) -> np.ndarray:
+        above = tokens > threshold
+        return np.c_[~above, above, above * np.log(tokens)].astype(float)
+
+    fits = [
+        np.linalg.lstsq(terms(prompt, t), power_w, rcond=None)[0] for t in np.unique(prompt)[2:-2]
+    ]
+    threshold, weights = min(
+        zip(np.unique(prompt)[2:-2], fits, strict=True),
+        key=lambda fit: np.sum((terms(prompt, fit[0]) @ fit[1] - power_w) ** 2),
+    )
+    return terms(test["input_tokens"].to_numpy(float), threshold) @ weights
 
 
 def _lines(train: pd.DataFrame, test: pd.DataFrame, metrics: tuple[str, ...]) -> list[dict]:

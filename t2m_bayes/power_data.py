@@ -71,10 +71,10 @@ def known_prefill(readings: PowerReadings, series_cell: Ints) -> Floats:
 
 
 def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray[Any]]:
-    """List the ways in which whole samples can fill each window. shape: (reading, way).
+    """List the ways in which whole samples can fill each window. shape: (way,).
 
     A way is a number of samples of prefill, of decode and of idle time, and the range of the
-    window's offset in which the first two come out so.
+    window's offset in which the first two come out so; ``window_reading`` says whose it is.
     """
     slow = readings.kind("window")
     prefill_s = known_prefill(readings, series_cell)[slow]
@@ -96,28 +96,19 @@ def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArra
     once = ~(counted & (spread.reshape(3, 1, -1)[2] > 0)) & (decodes | (d_split == 0))
     possible = once & (split >= 0) & (split <= whole) & (idle >= 0) & (idle < IDLE_SAMPLES)
     possible &= (high > low) & (idle + whole > 0)
-    ways = max(int(possible.sum(axis=1).max(initial=1)), 1)
-    order = np.argsort(~possible, axis=1, kind="stable")[:, :ways]
-
-    def first(values: Floats, otherwise: float) -> Floats:
-        filled = np.where(possible, values, otherwise)
-        return np.asarray(np.take_along_axis(filled, order, axis=1))
-
-    def each(values: Any) -> NDArray[Any]:
-        return np.repeat(np.asarray(values)[:, None], ways, axis=1)
-
+    reading, way = np.nonzero(possible)
+    # No way at all: so many samples are not of this run, and say nothing of its power.
+    explained = possible.any(axis=1)
+    sizes = {"low": low, "high": high, "prefill": split, "decode": whole - split, "idle": idle}
+    columns = {n: np.broadcast_to(v, possible.shape)[reading, way] for n, v in sizes.items()}
     return {
-        "window_series": each(read.series),
-        "window_sensor": each(read.sensor),
-        "window_w": read.power_w,
-        "window_output": each(np.maximum(read.output_tokens, 2.0)),
-        "window_counted": counted[:, 0].astype(float),
-        "window_possible": first(np.ones_like(whole), 0.0),
-        "window_low": first(low, 0.0),
-        "window_high": first(high, 0.0),
-        "window_prefill": first(split, 0.0),
-        "window_decode": first(whole - split, 0.0),
-        "window_idle": first(idle, 1.0).astype(np.int64),
+        "window_reading": (np.cumsum(explained) - 1)[reading],
+        "window_counted": counted[explained, 0].astype(float),
+        "window_series": read.series[reading],
+        "window_sensor": read.sensor[reading],
+        "window_w": read.power_w[reading],
+        "window_output": np.maximum(read.output_tokens, 2.0)[reading],
+        **{f"window_{name}": values.astype(float) for name, values in columns.items()},
     }
 
 

@@ -192,8 +192,8 @@ def _add_windows(
     prior: Callable[..., Any],
     sensors: int,
 ) -> None:
-    """Add the likelihood of a slow sensor's windows: a mixture over the ways to fill each."""
-    # Everything has shape (reading, way).
+    """Add the likelihood of a slow sensor's windows: a sum over the ways to fill each."""
+    # Everything has shape (way,), the possible ways of one reading after those of another.
     sensor = data["window_sensor"]
     phase, jitter = (prior(n, dims="sensor")[sensor] for n in ("sample_phase", "sample_jitter"))
     idle_share = pm.Dirichlet(
@@ -203,18 +203,17 @@ def _add_windows(
     samples = idle + prefill + decode
     mean = window_sum_w(idle, prefill, decode, idle_w, prefill_w, decode_w) / samples
     offset = offset_probability(data["window_low"], data["window_high"], phase, jitter)
-    share = idle_share[sensor, idle]
-    weight = data["window_possible"] * (offset + RARE) * share + RARE**2
-    mass = weight.sum(axis=1, keepdims=True)
-    # Where samples were counted, their number is a reading too.
-    pm.Potential("window_count", data["window_counted"] * pt.log(mass[:, 0]))
+    weight = (offset + RARE) * idle_share[sensor, pt.cast(idle, "int64")] + RARE**2
     sigma = pt.sqrt((noise[series] * mean) ** 2 + (error[series] / samples) ** 2)
-    pm.Mixture(
-        "window_power",
-        w=weight / mass,
-        comp_dists=pm.StudentT.dist(nu=tail, mu=mean, sigma=sigma),
-        observed=data["window_w"],
-    )
+    density = pt.exp(pm.logp(pm.StudentT.dist(nu=tail, mu=mean, sigma=sigma), data["window_w"]))
+    counted = data["window_counted"]
+
+    def over_ways(values: Any) -> Any:
+        """Return the log of the sum over the ways of each reading. shape: (reading,)."""
+        return pt.log(pt.zeros(counted.shape[0])[data["window_reading"]].inc(values))
+
+    # Where samples were counted, their number is a reading too; else it is only conditioned on.
+    pm.Potential("window_power", over_ways(weight * density) - (1 - counted) * over_ways(weight))
 
 
 def _rail_offsets(readings: PowerReadings, prior: Callable[..., Any]) -> Any:

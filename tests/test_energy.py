@@ -87,12 +87,19 @@ def test_the_ways_to_fill_a_window_hold_what_was_counted() -> None:
     assert design.power is not None
     assert {s.kind for s in design.power.sensors} == {"window"}
     data = power_data(design.power, np.array([0]), 1)
-    possible = data["window_possible"] > 0
     total = data["window_idle"] + data["window_prefill"] + data["window_decode"]
-    counted = np.repeat(design.power.samples[:, None], possible.shape[1], axis=1)
-    assert possible.any(axis=1).all()
-    np.testing.assert_array_equal(total[possible], counted[possible])
-    assert np.all(data["window_high"][possible] > data["window_low"][possible])
+    np.testing.assert_array_equal(total, design.power.samples[data["window_reading"]])
+    assert np.all(data["window_high"] > data["window_low"])
+    assert set(data["window_reading"]) == set(range(design.power.samples.size))
+
+
+def test_a_window_of_more_samples_than_its_run_says_nothing() -> None:
+    frame = table(energy_j=900.0, n_power_samples=np.array([32, 33, 34, 500]), sensor_period_s=1.0)
+    design = make_design(frame)
+    assert design.power is not None
+    data = power_data(design.power, np.array([0]), 1)
+    assert data["window_counted"].size == 3
+    assert set(data["window_reading"]) == {0, 1, 2}
 
 
 def test_one_mean_repeated_over_a_subject_is_one_reading() -> None:
