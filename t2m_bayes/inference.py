@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,12 +17,14 @@ import pymc as pm
 
 from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
-from t2m_bayes.evidence import gather, sampler_checks, verdict
+from t2m_bayes.evidence import gather, monte_carlo_check, sampler_checks, verdict
 from t2m_bayes.fits import Fit, Reads
 from t2m_bayes.hierarchy import latency_model, model_data, starting_point
 from t2m_bayes.power_data import power_data
 from t2m_bayes.power_model import power_model, power_start
+from t2m_bayes.prediction import predict
 from t2m_bayes.priors import Prior, device_rates, device_role, load_priors, usual_target
+from t2m_bayes.requests import make_requests
 from t2m_bayes.schema import data_hash
 
 if TYPE_CHECKING:
@@ -31,9 +34,14 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from t2m_bayes.checks import Check
     from t2m_bayes.schema import Runs
 
 log = logging.getLogger(__name__)
+
+PROMPTS: Final = (64, 1024)
+OUTPUTS: Final = (16, 1024)
+"""Tokens of the predictions whose bounds are checked for Monte Carlo error."""
 
 THINNED: Final = 250
 """Draws of each chain that a fit keeps."""
@@ -167,14 +175,14 @@ class Compiled:
         """
         used = np.ones(len(self.frame), dtype=bool) if rows is None else rows
         design = self.design if rows is None else self.design.subset(rows)
-        kept = posterior["posterior"].to_dataset()[list(_saved(self.models))]
-        checks = sampler_checks(posterior, self.models, kept)
-        diagnostics = verdict(checks)
+        sampler = sampler_checks(posterior, self.models)
+        diagnostics = verdict(sampler)
         log.info("%s", diagnostics["verdict"])
         frame = self.frame[used]
         roles = {d: device_role(d, catalog()) for d in design.coords.devices}
         data = model_data(design)
         stairs = np.flatnonzero(data["stair_read"])
+        more: list[Check] = []
         found: dict[str, Any] = {}
         if evidence:
             started = time.perf_counter()
@@ -188,9 +196,8 @@ class Compiled:
                 list(_saved((self.model,))),
                 roles,
             )
-            checks += more
             log.info("checked against rows and prior in %.0f s", time.perf_counter() - started)
-        return Fit(
+        fitted = Fit(
             coords=replace(design.coords, stairs=tuple(design.coords.stairs[k] for k in stairs)),
             draws=_thinned(posterior, self.models, stairs),
             dims=_saved(self.models),
@@ -207,11 +214,13 @@ class Compiled:
                 "sampling": asdict(sampling),
                 "priors": {name: asdict(p) for name, p in self.priors.items()},
                 "diagnostics": diagnostics,
-                "checks": [check.to_dict() for check in checks],
                 "versions": package_versions(),
             },
             evidence=found,
         )
+        checks = [*sampler, monte_carlo_check(_reported(fitted)), *more]
+        about = {**fitted.provenance, "checks": [check.to_dict() for check in checks]}
+        return replace(fitted, provenance=about)
 
 
 def compile_model(
@@ -345,6 +354,24 @@ def _joined(of_time: xr.DataTree, of_power: xr.DataTree) -> xr.DataTree:
             "sample_stats": xr.concat([s[shared] for s in stats], dim="chain"),
         }
     )
+
+
+def _reported(fit: Fit) -> xr.Dataset:
+    """Return expected short and long runs of whatever was measured, in its own session.
+
+    Without the noise of single runs: its draws are independent whatever the chains do.
+    """
+    import xarray as xr
+
+    coords = fit.coords
+    cells = [(coords.llms[m], coords.devices[d]) for m, d in coords.cells]
+    asked = [(*cell, *tokens) for cell in cells for tokens in product(PROMPTS, OUTPUTS)]
+    llm, device, inputs, outputs = zip(*asked, strict=True)
+    requests = make_requests(fit, list(llm), list(inputs), list(outputs), device=list(device))
+    expected = predict(fit, requests, session="same").expected
+    # Without prefill readings its time, and the total, are unknown.
+    known = {metric: draws for metric, draws in expected.items() if np.isfinite(draws).all()}
+    return xr.Dataset({m: (("chain", "draw", "request"), draws) for m, draws in known.items()})
 
 
 def _saved(models: Sequence[pm.Model]) -> dict[str, tuple[str, ...]]:

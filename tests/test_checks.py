@@ -25,7 +25,7 @@ from t2m_bayes.evidence.prior import (
     unidentified_check,
 )
 from t2m_bayes.evidence.readings import Readings, read
-from t2m_bayes.evidence.sampler import DECISIVE, sampler_checks, verdict
+from t2m_bayes.evidence.sampler import DECISIVE, monte_carlo_check, sampler_checks, verdict
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
 from t2m_bayes.inference import Compiled, Sampling
@@ -62,7 +62,8 @@ def failed(checks: list[Check]) -> set[str]:
 
 
 def sampled(posterior: xr.DataTree, compiled: Compiled) -> list[Check]:
-    return sampler_checks(posterior, compiled.models, posterior["posterior"].to_dataset())
+    sample = posterior["posterior"].to_dataset()[["log_step"]]
+    return [*sampler_checks(posterior, compiled.models), monte_carlo_check(sample)]
 
 
 def tampered_draws(posterior: xr.DataTree, change: object) -> xr.DataTree:
@@ -76,9 +77,10 @@ def tampered_draws(posterior: xr.DataTree, change: object) -> xr.DataTree:
 
 
 def test_a_sound_fit_passes_all_but_the_sampler(checked_fit: Fit) -> None:
-    """The small fit is too short on purpose; nothing else is wrong with it."""
+    """The small fit is too short on purpose, and three readings decide on a tile's level."""
     checks = checks_of(checked_fit)
-    assert {c.group for c in failures(checks)} <= {"sampler"}
+    wrong = {c.name for c in failures(checks) if c.group != "sampler"}
+    assert wrong <= {"prefill: PSIS-LOO"}
     assert {c.group for c in checks} == {"sampler", "fit", "prior", "data"}
     assert len({c.name for c in checks}) == len(checks)
     assert checked(checked_fit)
@@ -108,13 +110,13 @@ def test_independent_draws_pass_the_sampler_checks(
     sample = independent(posterior["posterior"].to_dataset())
     kept = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((4, 400), dtype=bool))})
     sound = xr.DataTree.from_dict({"posterior": sample, "sample_stats": kept})
-    checks = sampler_checks(sound, small_compiled.models, sample[["log_step"]])
+    checks = sampled(sound, small_compiled)
     assert failed(checks) == set()
     assert verdict(checks)["usable"]
     divergent = xr.DataTree.from_dict(
         {"posterior": sample, "sample_stats": kept.assign(diverging=kept["diverging"] | True)}
     )
-    assert failed(sampler_checks(divergent, small_compiled.models, sample)) == {"divergences"}
+    assert failed(sampled(divergent, small_compiled)) == {"divergences"}
 
 
 def test_too_few_draws_are_noticed(small_compiled: Compiled, small_posterior: Posterior) -> None:
@@ -231,7 +233,7 @@ def test_readings_left_out_are_those_of_a_refit() -> None:
         expected=nothing, weight=nothing, log_likelihood=nothing, sampled=index,
         log_density=stats.norm.logpdf(value, mean, 1.0), probability=stats.norm.cdf(value, mean),
         location=np.broadcast_to(mean, (draws, n)), scale=np.ones((draws, n)),
-        tail=np.full((draws, n), np.inf),
+        tails=np.full((2, draws, n), np.inf),
     )  # fmt: skip
     left_out = leave_one_out(one)
     others = (value.sum() - value) / (n - 1)

@@ -32,6 +32,9 @@ MCSE_LIMIT: Final = 0.05
 """Largest Monte Carlo error of a bound, as a share of the width of the 90 % interval: what 200
 independent draws give for a normal."""
 
+FEW: Final = "Bounds of predictions would move from one seed to the next."
+LONGER: Final = "Sample longer (--draws, --tune); if that does not help, look at the data."
+
 BOUNDS: Final = (0.05, 0.95)
 """Quantiles whose Monte Carlo error is checked: the default band of a prediction."""
 
@@ -46,37 +49,28 @@ RANKED: Final = 12
 """Variables whose ranks are kept for a picture: those that mix worst."""
 
 
-def sampler_checks(
-    posterior: xr.DataTree, models: Sequence[pm.Model], reported: xr.Dataset
-) -> list[Check]:
+def sampler_checks(posterior: xr.DataTree, models: Sequence[pm.Model]) -> list[Check]:
     """Check the chains of a posterior.
 
     Args:
         posterior: Posterior and sample statistics, unthinned.
         models: Its models; every free variable is checked.
-        reported: Draws of the variables that a fit keeps, whose quantiles are what is reported.
 
     Returns:
-        r-hat, bulk and tail ESS, Monte Carlo error of the bounds, divergences, energy and tree
-        depth.
+        r-hat, bulk and tail ESS, divergences, energy and tree depth.
     """
     names = [v.name for model in models for v in model.free_RVs]
     sample = posterior["posterior"].to_dataset()[names]
     stats = posterior["sample_stats"].to_dataset()
     chains = "Predictions would be of chains that have not found the same posterior."
-    few = "Bounds of predictions would move from one seed to the next."
-    longer = "Sample longer (--draws, --tune); if that does not help, look at the data."
     # A chain that never moved has no variance to divide by: its r-hat is infinite, or unknown.
     with np.errstate(divide="ignore", invalid="ignore"):
         rhat = az.rhat(sample)
     checks = [
-        _extreme("r-hat", rhat, RHAT_LIMIT, 1, chains, longer),
-        _extreme("bulk ESS", az.ess(sample, method="bulk"), ESS_LIMIT, -1, few, longer),
-        _extreme("tail ESS", az.ess(sample, method="tail"), ESS_LIMIT, -1, few, longer),
+        _extreme("r-hat", rhat, RHAT_LIMIT, 1, chains, LONGER),
+        _extreme("bulk ESS", az.ess(sample, method="bulk"), ESS_LIMIT, -1, FEW, LONGER),
+        _extreme("tail ESS", az.ess(sample, method="tail"), ESS_LIMIT, -1, FEW, LONGER),
     ]
-    low, high = (reported.quantile(p, dim=("chain", "draw")) for p in BOUNDS)
-    error = np.maximum(*(az.mcse(reported, method="quantile", prob=p) for p in BOUNDS))
-    checks.append(_extreme("Monte Carlo error", error / (high - low), MCSE_LIMIT, 1, few, longer))
     divergences = int(stats["diverging"].sum())
     checks.append(
         Check(
@@ -117,6 +111,19 @@ def sampler_checks(
                 )
             )
     return checks
+
+
+def monte_carlo_check(reported: xr.Dataset) -> Check:
+    """Check that the bounds of predictions would be the same from other draws.
+
+    Args:
+        reported: Expected predictions from the draws that a fit keeps. dims: chain, draw, request
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = (reported.quantile(p, dim=("chain", "draw")) for p in BOUNDS)
+        error = np.maximum(*(az.mcse(reported, method="quantile", prob=p) for p in BOUNDS))
+        share = error / (high - low)
+    return _extreme("Monte Carlo error", share, MCSE_LIMIT, 1, FEW, LONGER)
 
 
 def verdict(checks: Sequence[Check]) -> dict[str, Any]:
