@@ -44,7 +44,7 @@ def skew_t(rng: np.random.Generator, tails: Floats, shape: tuple[int, ...]) -> F
 
 
 def _gamma(rng: np.random.Generator, shape: Floats, size: tuple[int, ...]) -> Floats:
+    """Draw from a gamma distribution, above a floor whose square is still a number."""
     dtype: Any = shape.dtype
-    return np.asarray(
-        np.maximum(rng.standard_gamma(shape, size, dtype=dtype), np.finfo(dtype).tiny)
-    )
+    floor = np.sqrt(np.finfo(dtype).tiny)
+    return np.asarray(np.maximum(rng.standard_gamma(shape, size, dtype=dtype), floor))
