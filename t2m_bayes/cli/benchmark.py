@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -46,6 +48,7 @@ def benchmark(
 ) -> None:
     """Run every claim about accuracy and print one page, losses included."""
     from t2m_bayes.comparison import benchmark as claims
+    from t2m_bayes.comparison.estimators import BAYES
     from t2m_bayes.loading import load
 
     for path in (output, json):
@@ -63,14 +66,22 @@ def benchmark(
     names = runner_names(estimators)
     started = time.perf_counter()
     sections, found = [], []
-    for c in wanted:
-        runs = load(*(data / file for file in c.files) if data else sample_paths())
-        begun = time.perf_counter()
-        with progress(c.name) as done:
-            section, records = claims.run_case(c, runs, names, jobs=cores, done=done)
-        log.info("%s: %s", c.name, duration(time.perf_counter() - begun))
-        sections.append(section)
-        found += records
+    for files, cases in groupby(wanted, key=attrgetter("files")):
+        runs = load(*(data / file for file in files) if data else sample_paths())
+        compiled = None
+        for c in cases:
+            begun = time.perf_counter()
+            if compiled is None and c.protocol and BAYES in names:
+                from t2m_bayes.inference import compile_model
+
+                compiled = compile_model(runs)
+            with progress(c.name) as done:
+                section, records = claims.run_case(
+                    c, runs, names, jobs=cores, compiled=compiled, done=done
+                )
+            log.info("%s: %s", c.name, duration(time.perf_counter() - begun))
+            sections.append(section)
+            found += records
     page = claims.header(data, (time.perf_counter() - started) / 60) + "".join(sections)
     if json is not None:
         write_json(found, json)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from t2m_bayes.comparison.protocols import Protocol, Split
+    from t2m_bayes.inference import Compiled
     from t2m_bayes.prediction import Prediction
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def compare(
     seeds: int = 5,
     jobs: int = 2,
     sampling: dict[str, Any] | None = None,
+    compiled: Compiled | None = None,
     done: Callable[[int, int], None] = lambda finished, total: None,
 ) -> Comparison:
     """Compare estimators on the same splits of a run table.
@@ -89,6 +91,7 @@ def compare(
         seeds: Repeats of a random protocol.
         jobs: Regressions fitted at the same time, and chains sampled at the same time.
         sampling: Settings of the sampler; :data:`QUICK` by default.
+        compiled: The model, where it has been compiled for this table before.
         done: Called with the number of finished fits and of all.
 
     Returns:
@@ -119,7 +122,7 @@ def compare(
     for result in pool(delayed(_regress)(job) for job in quick):
         results.append(result)
         done(len(results), len(planned))
-    for result in _sampled(slow, table, {"cores": jobs} | (sampling or QUICK)):
+    for result in _sampled(slow, table, {"cores": jobs} | (sampling or QUICK), compiled):
         results.append(result)
         done(len(results), len(planned))
     fits = pd.DataFrame([fit for fit, _ in results]).assign(protocol=protocol.text)
@@ -165,7 +168,7 @@ def _regress(job: _Job) -> tuple[dict[str, Any], pd.DataFrame | None]:
 
 
 def _sampled(
-    jobs: list[_Job], table: Runs, sampling: dict[str, Any]
+    jobs: list[_Job], table: Runs, sampling: dict[str, Any], compiled: Compiled | None
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame | None]]:
     """Fit and score the Bayesian model in this process: what is compiled cannot be sent to others.
 
@@ -176,7 +179,7 @@ def _sampled(
     from t2m_bayes.inference import Sampling, compile_model
 
     try:
-        model = Bayes(compile_model(table), Sampling(**sampling))
+        model = Bayes(compiled or compile_model(table), Sampling(**sampling))
     except DataError as error:
         yield from ((_failure(job, error), None) for job in jobs)
         return
