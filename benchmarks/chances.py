@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from t2m_bayes.decisions.limits import chance
-from t2m_bayes.inference import Sampling, compile_model
+from t2m_bayes.inference import compile_model
 from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
 from t2m_bayes.requests import make_requests
+from t2m_bayes.sampling import Sampling
 
 DEADLINES = 20
 console = Console(width=120)

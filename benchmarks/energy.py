@@ -19,10 +19,11 @@ from rich.table import Table
 
 from t2m_bayes.baselines.published import Published
 from t2m_bayes.fits import Fit
-from t2m_bayes.inference import Compiled, Sampling, compile_model
+from t2m_bayes.inference import Compiled, compile_model
 from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
 from t2m_bayes.requests import make_requests
+from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import Runs
 
 QUICK = Sampling(draws=600, tune=500, progress=False)

@@ -19,10 +19,11 @@ from rich.table import Table
 
 from t2m_bayes.decisions.plan import plan_runs
 from t2m_bayes.fits import Fit
-from t2m_bayes.inference import Sampling, compile_model
+from t2m_bayes.inference import compile_model
 from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
 from t2m_bayes.requests import Requests, make_requests
+from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import TIMES
 from t2m_bayes.scoring import crps, score
 

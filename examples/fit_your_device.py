@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 import t2m_bayes
-from t2m_bayes.inference import Sampling
 from t2m_bayes.loading import report_text
 from t2m_bayes.report import render, write
 from t2m_bayes.resources import shipped
+from t2m_bayes.sampling import Sampling
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--server", type=Path, default=shipped("datasets") / "server")

@@ -9,11 +9,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import nutpie
-import pymc as pm
 
 from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
@@ -25,12 +23,14 @@ from t2m_bayes.power_model import power_model, power_start
 from t2m_bayes.prediction import predict
 from t2m_bayes.priors import Prior, device_rates, device_role, load_priors, usual_target
 from t2m_bayes.requests import make_requests
+from t2m_bayes.sampling import Sampling, compile_graph, sample_graph
 from t2m_bayes.schema import data_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
+    import pymc as pm
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -45,31 +45,6 @@ OUTPUTS: Final = (16, 1024)
 
 THINNED: Final = 250
 """Draws of each chain that a fit keeps."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to sample.
-
-    Attributes:
-        draws: Draws of each chain after tuning.
-        tune: Tuning draws of each chain, thrown away.
-        chains: Chains.
-        cores: Chains sampled at the same time.
-        target_accept: Acceptance rate that tuning aims for, between 0 and 1.
-        seed: Seed of the chains.
-        sampler: ``nutpie``, or ``pymc`` for PyMC's own NUTS.
-        progress: Whether to show a progress bar.
-    """
-
-    draws: int = 1500
-    tune: int = 600
-    chains: int = 4
-    cores: int = 2
-    target_accept: float = 0.9
-    seed: int = 1
-    sampler: Literal["nutpie", "pymc"] = "nutpie"
-    progress: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,7 +84,7 @@ class Compiled:
         """Fit to some rows of the table.
 
         Rows that are left out reach no likelihood; they only made room for their coefficients,
-        which then come from the population, and helped to choose where chains start.
+        which then come from the population.
 
         Args:
             rows: Which rows to fit to; all by default. shape: (row,)
@@ -142,14 +117,14 @@ class Compiled:
             side by side as chains.
         """
         design = self.design if rows is None else self.design.subset(rows)
-        of_time = _sample(
+        of_time = sample_graph(
             self.model, self.compiled, model_data(design), starting_point(design), sampling
         )
         if self.power is None or design.power is None:
             return of_time
         cells = np.array([c for c, _ in design.coords.series])
         data = power_data(design.power, cells, len(design.coords.cells))
-        of_power = _sample(
+        of_power = sample_graph(
             *self.power, data, power_start(design.coords, design.power, self.priors), sampling
         )
         return _joined(of_time, of_power)
@@ -250,7 +225,7 @@ def compile_model(
     design = make_design(frame, rail_offset=rail_offset)
     rates = [device_rates(d, catalog()) for d in design.coords.devices]
     model = latency_model(design, rates, priors)
-    compile_one = _compile if sampler == "nutpie" else lambda *_: None
+    compile_one = compile_graph if sampler == "nutpie" else lambda *_: None
     power = None
     if design.power is not None:
         of_power = power_model(design.coords, design.power, rates, priors)
@@ -284,61 +259,6 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
     """
     compiled = compile_model(runs, sampler=sampling.sampler, rail_offset=rail_offset)
     return compiled.fit(sampling=sampling, evidence=True)
-
-
-def _compile(model: pm.Model, start: dict[str, NDArray[np.float64]]) -> Any:
-    variables = {v.name: v for v in model.free_RVs}
-    # One rewrite cannot fuse part of the power model in place and is left out, which changes
-    # nothing; PyTensor logs its traceback as an error.
-    rewriting = logging.getLogger("pytensor.graph.rewriting.basic")
-    level = rewriting.level
-    rewriting.setLevel(logging.CRITICAL)
-    try:
-        return nutpie.compile_pymc_model(
-            model,
-            initial_points={name: value for name, value in start.items() if name in variables},
-            jitter_rvs={v for name, v in variables.items() if name not in start},
-        )
-    finally:
-        rewriting.setLevel(level)
-
-
-def _sample(
-    model: pm.Model,
-    compiled: Any,
-    data: dict[str, NDArray[Any]],
-    start: dict[str, NDArray[np.float64]],
-    sampling: Sampling,
-) -> xr.DataTree:
-    if sampling.sampler == "nutpie":
-        sampled: xr.DataTree = nutpie.sample(
-            # A graph without one kind of reading holds only part of the data.
-            compiled.with_data(**{v.name: data[v.name] for v in compiled.shared_var_keys}),
-            draws=sampling.draws,
-            tune=sampling.tune,
-            chains=sampling.chains,
-            cores=sampling.cores,
-            seed=sampling.seed,
-            target_accept=sampling.target_accept,
-            progress_bar=sampling.progress,
-            save_warmup=False,
-        )
-        return sampled
-    variables = {v.name for v in model.free_RVs}
-    with model:
-        pm.set_data({name: value for name, value in data.items() if name in model.named_vars})
-        from_pymc: xr.DataTree = pm.sample(
-            draws=sampling.draws,
-            tune=sampling.tune,
-            chains=sampling.chains,
-            cores=sampling.cores,
-            random_seed=sampling.seed,
-            target_accept=sampling.target_accept,
-            progressbar=sampling.progress,
-            nuts_sampler="pymc",
-            initvals={name: value for name, value in start.items() if name in variables},
-        )
-    return from_pymc
 
 
 def _joined(of_time: xr.DataTree, of_power: xr.DataTree) -> xr.DataTree:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from t2m_bayes.fits import save
-from t2m_bayes.inference import Sampling, fit
+from t2m_bayes.inference import fit
 from t2m_bayes.loading import load
 from t2m_bayes.power_design import named_rails
 from t2m_bayes.resources import shipped
+from t2m_bayes.sampling import Sampling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ def runs(data: Path) -> Runs:
     return replace(table, frame=table.frame.assign(**power))
 
 
-def build(data: Path, output: Path | None = None, sampling: Sampling = Sampling()) -> Path:  # noqa: B008
+def build(data: Path, output: Path | None = None, sampling: Sampling = Sampling()) -> Path:
     """Fit the public Jetson rows and save the fit.
 
     Args:

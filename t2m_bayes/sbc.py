@@ -16,20 +16,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import nutpie
 from arviz_stats import ecdf_utils
 
 from t2m_bayes.errors import DataError
 from t2m_bayes.evidence.prior import draw_prior
 from t2m_bayes.hierarchy import model_data, starting_point
-from t2m_bayes.inference import Compiled, Sampling, compile_model, package_versions
+from t2m_bayes.inference import Compiled, compile_model, package_versions
+from t2m_bayes.sampling import Sampling, sample_graph
 from t2m_bayes.schema import Runs, data_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    import pymc as pm
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -176,7 +175,6 @@ def calibrate(
         if {k: v for k, v in found.setup.items() if k != "created"} != setup:
             raise DataError(f"{path} holds ranks of another setup: remove it, or name another file")
         done = found
-    places = _places(compiled.model)
     for i in range(len(done.ranks), simulations):
         report(i)
         started = time.perf_counter()
@@ -184,7 +182,7 @@ def calibrate(
             v.name: prior["prior_predictive"][v.name].to_numpy()[0, i]
             for v in compiled.model.observed_RVs
         }
-        posterior = _fit(compiled, readings, places, replace(sampling, seed=sampling.seed + i))
+        posterior = _fit(compiled, readings, replace(sampling, seed=sampling.seed + i))
         done.ranks.append(_ranks(truth.isel(chain=0, draw=i), posterior["posterior"].to_dataset()))
         done.divergences.append(int(posterior["sample_stats"]["diverging"].sum()))
         done.seconds.append(round(time.perf_counter() - started, 2))
@@ -193,20 +191,9 @@ def calibrate(
     return done
 
 
-def _places(model: pm.Model) -> dict[str, slice]:
-    """Return where each free variable stands in nutpie's vector of all of them."""
-    point, places, size = model.initial_point(), {}, 0
-    for variable in model.free_RVs:
-        width = point[model.rvs_to_values[variable].name].size
-        places[variable.name] = slice(size, size + width)
-        size += width
-    return places
-
-
 def _fit(
     compiled: Compiled,
     readings: dict[str, Floats],
-    places: dict[str, slice],
     sampling: Sampling,
 ) -> xr.DataTree:
     """Sample the posterior of simulated readings.
@@ -225,28 +212,7 @@ def _fit(
             if hasattr(design, name):
                 drawn[name] = np.exp(np.clip(values, -LARGEST, LARGEST))
     start = starting_point(replace(design, **drawn))
-    graph = compiled.compiled
-    usual = graph.initial_point_func
-
-    def here(seed: int) -> Floats:
-        point = usual(seed).copy()
-        for name, value in start.items():
-            point[places[name]] = value.ravel()
-        return np.asarray(point)
-
-    kept = {v.name: data[v.name] for v in graph.shared_var_keys}
-    sampled: xr.DataTree = nutpie.sample(
-        replace(graph.with_data(**kept), initial_point_func=here),
-        draws=sampling.draws,
-        tune=sampling.tune,
-        chains=sampling.chains,
-        cores=sampling.cores,
-        seed=sampling.seed,
-        target_accept=sampling.target_accept,
-        progress_bar=False,
-        save_warmup=False,
-    )
-    return sampled
+    return sample_graph(model, compiled.compiled, data, start, sampling)
 
 
 def _ranks(truth: xr.Dataset, posterior: xr.Dataset) -> list[int]:

@@ -18,7 +18,8 @@ from t2m_bayes.schema import Runs
 if TYPE_CHECKING:
     from xarray import DataTree
 
-    from t2m_bayes.inference import Compiled, Sampling
+    from t2m_bayes.inference import Compiled
+    from t2m_bayes.sampling import Sampling
 
 # A busy machine is no failure, and the first example of a test may import for seconds.
 settings.register_profile("patient", deadline=None)
@@ -72,7 +73,7 @@ def small_compiled(small_runs: Runs) -> Compiled:
 @pytest.fixture(scope="session")
 def small_posterior(small_compiled: Compiled) -> tuple[DataTree, Sampling]:
     """The whole posterior of the small runs, and how it was sampled."""
-    from t2m_bayes.inference import Sampling
+    from t2m_bayes.sampling import Sampling
 
     sampling = Sampling(draws=300, tune=300, target_accept=0.8, progress=False)
     return small_compiled.sample(sampling=sampling), sampling

@@ -28,8 +28,9 @@ from t2m_bayes.evidence.readings import Readings, read
 from t2m_bayes.evidence.sampler import DECISIVE, monte_carlo_check, sampler_checks, verdict
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
-from t2m_bayes.inference import Compiled, Sampling
+from t2m_bayes.inference import Compiled
 from t2m_bayes.priors import Prior
+from t2m_bayes.sampling import Sampling
 
 Posterior = tuple[xr.DataTree, Sampling]
 

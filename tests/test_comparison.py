@@ -15,7 +15,8 @@ from t2m_bayes.comparison import runner, tables
 from t2m_bayes.comparison.estimators import NAMES, Bayes
 from t2m_bayes.comparison.protocols import Protocol, protocol
 from t2m_bayes.errors import DataError
-from t2m_bayes.inference import Compiled, Sampling
+from t2m_bayes.inference import Compiled
+from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import Runs
 
 CHEAP = ["physics_wls", "direct", "published"]

@@ -14,9 +14,10 @@ from t2m_bayes import fits
 from t2m_bayes.design import make_design, tile_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
-from t2m_bayes.inference import Compiled, Sampling
+from t2m_bayes.inference import Compiled
 from t2m_bayes.prediction import LONGEST, predict, predict_bands
 from t2m_bayes.requests import make_requests
+from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import TIMES, Runs
 
 PLAIN = {"mode": "FAST_COMPILE"}

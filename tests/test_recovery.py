@@ -9,15 +9,24 @@ overheads, session spreads and noise.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from t2m_bayes.inference import Sampling, fit
+from t2m_bayes.cards import catalog
+from t2m_bayes.design import make_design
+from t2m_bayes.formulas import REFERENCE_OUTPUT
+from t2m_bayes.inference import fit
 from t2m_bayes.loading import load
+from t2m_bayes.power_data import power_data
+from t2m_bayes.power_model import PHASES, power_model, power_start
 from t2m_bayes.prediction import predict
+from t2m_bayes.priors import device_rates, load_priors
 from t2m_bayes.requests import make_requests
-from t2m_bayes.simulator import draw_world, replicate, write_samples
+from t2m_bayes.sampling import Sampling, compile_graph, sample_graph
+from t2m_bayes.simulator import draw_world, expected, replicate, write_samples
 
 WORLDS = 20
 LLMS = ("DSR1-Qwen-1.5B", "DSR1-Llama-8B", "DSR1-Qwen-14B")
@@ -61,3 +70,56 @@ def _coverage(seed: int, folder: Path) -> dict[str, dict[str, float]]:
                     inside = runs[metric].between(*band[k]).mean()
                     covered.setdefault(session, {}).setdefault(metric, []).append(inside)
     return {s: {m: float(np.mean(v)) for m, v in by.items()} for s, by in covered.items()}
+
+
+@pytest.mark.slow
+def test_busy_power_shows_through_a_slow_sensor(tmp_path: Path) -> None:
+    """The same model is told of the sensor's period and samples, or that readings are means."""
+    graphs: dict[bool, Any] = {}
+    found: dict[tuple[bool, str], list[bool]] = {}
+    for seed in range(WORLDS):
+        folder = tmp_path / str(seed)
+        write_samples(folder, seed)
+        frame = load(folder / "tegra", folder / "server").frame
+        frame = frame[frame["device"] == "tegra"].reset_index(drop=True)
+        prompt = int(frame["input_tokens"].median())
+        for knows in (True, False):
+            table = frame if knows else frame.drop(columns=["sensor_period_s", "n_power_samples"])
+            bands = _busy_power(table, graphs, knows)
+            for llm, by_phase in bands.items():
+                true = expected(draw_world(seed), llm, "tegra", prompt, REFERENCE_OUTPUT, "same")
+                for phase, (low, high) in by_phase.items():
+                    inside = low <= true[f"{phase}_w"] <= high
+                    found.setdefault((knows, phase), []).append(inside)
+    for (knows, phase), inside in found.items():
+        said = "with the sensor" if knows else "ignoring it"
+        print(f"{phase:8s} {said:16s} {np.mean(inside):.3f} of {len(inside)} in the 90 % band")
+    for phase in PHASES:
+        assert 0.80 <= np.mean(found[True, phase]) <= 0.98
+    assert np.mean(found[False, "decode"]) < 0.5
+
+
+def _busy_power(
+    frame: pd.DataFrame, graphs: dict[bool, Any], key: bool
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return 90 % bands of busy power by LLM and phase; every world shares a compiled graph."""
+    design, priors = make_design(frame), load_priors()
+    assert design.power is not None
+    coords = design.coords
+    start = power_start(coords, design.power, priors)
+    if key not in graphs:
+        rates = [device_rates(d, catalog()) for d in coords.devices]
+        model = power_model(coords, design.power, rates, priors)
+        graphs[key] = model, compile_graph(model, start)
+    cells = np.array([c for c, _ in coords.series])
+    data = power_data(design.power, cells, len(coords.cells))
+    sampling = Sampling(draws=500, tune=500, progress=False)
+    posterior = sample_graph(*graphs[key], data, start, sampling)["posterior"]
+    bands: dict[str, dict[str, tuple[float, float]]] = {}
+    for s, (c, _) in enumerate(coords.series):
+        llm = coords.llms[coords.cells[c][0]]
+        for phase in PHASES:
+            watts = np.exp(posterior[f"log_{phase}_w_series"].to_numpy()[..., s])
+            low, high = np.quantile(watts, [0.05, 0.95])
+            bands.setdefault(llm, {})[phase] = float(low), float(high)
+    return bands

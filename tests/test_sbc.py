@@ -9,8 +9,8 @@ import pytest
 
 from t2m_bayes import sbc
 from t2m_bayes.errors import DataError
-from t2m_bayes.inference import Sampling
 from t2m_bayes.pictures import calibration_picture
+from t2m_bayes.sampling import Sampling
 from t2m_bayes.sbc import LEVELS, Calibration
 from t2m_bayes.schema import Runs
 

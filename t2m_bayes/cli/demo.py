@@ -48,9 +48,10 @@ def demo(
     runs = load(*sample_paths())
     log.info("read %d simulated runs of the shipped samples", len(runs))
     from t2m_bayes import fits, inference
+    from t2m_bayes.sampling import Sampling
 
     log.info("compiling the model and sampling")
-    fit = inference.fit(runs, inference.Sampling(seed=seed, progress=not no_progress))
+    fit = inference.fit(runs, Sampling(seed=seed, progress=not no_progress))
     folder = fits.save(fit, output)
     truth = json.loads((shipped("datasets") / "truth.json").read_text(encoding="utf-8"))
     picture = _draw(fit, runs.frame, folder / PICTURE)

@@ -157,6 +157,7 @@ def train(
         typer.echo(f"fit written to {_regressed(name, loaded, seed, output)}")
         return
     from t2m_bayes import inference
+    from t2m_bayes.sampling import Sampling
 
     given = {
         "draws": draws,
@@ -168,7 +169,7 @@ def train(
         "sampler": sampler.value if sampler else None,
         "progress": not no_progress,
     }
-    sampling = inference.Sampling(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    sampling = Sampling(**{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
     log.info(
         "compiling the model, then %d chains of %d + %d draws (seed %d)",
         *(sampling.chains, sampling.tune, sampling.draws, sampling.seed),

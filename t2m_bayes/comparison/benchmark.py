@@ -150,7 +150,8 @@ def run_case(
 
 def _whole_fit(runs: Runs, jobs: int) -> str:
     """Fit the model to all runs and state how long it took and what its diagnostics say."""
-    from t2m_bayes.inference import Sampling, compile_model
+    from t2m_bayes.inference import compile_model
+    from t2m_bayes.sampling import Sampling
 
     started = time.perf_counter()
     compiled = compile_model(runs)

@@ -13,10 +13,11 @@ from t2m_bayes.design import make_design
 from t2m_bayes.errors import DataError
 
 if TYPE_CHECKING:
-    from t2m_bayes.inference import Compiled, Sampling
+    from t2m_bayes.inference import Compiled
     from t2m_bayes.power_population import View
     from t2m_bayes.prediction import Prediction
     from t2m_bayes.requests import Requests
+    from t2m_bayes.sampling import Sampling
     from t2m_bayes.schema import Runs
 
 BAYES: Final = "bayes"

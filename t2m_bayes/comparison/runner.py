@@ -176,7 +176,8 @@ def _sampled(
     """
     if not jobs:
         return
-    from t2m_bayes.inference import Sampling, compile_model
+    from t2m_bayes.inference import compile_model
+    from t2m_bayes.sampling import Sampling
 
     try:
         model = Bayes(compiled or compile_model(table), Sampling(**sampling))
