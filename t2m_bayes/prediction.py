@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating[Any]]
 
 LONGEST: Final = 50.0
-"""Largest logarithm of a time or of a noise factor that is kept; exp(50) s is longer than the age
-of the universe."""
+"""Largest logarithm, up or down, of a time or of a noise factor that is kept; exp(50) s is longer
+than the age of the universe."""
 
 BLOCK: Final = 2048
 """Requests predicted at a time: 8 MB for each array at 1,000 draws."""
@@ -392,9 +392,9 @@ def metric_draws(
         with np.errstate(divide="ignore"):
             scale = np.sqrt(cell.decode_noise**2 + (cell.timer_s / decode) ** 2)
         scale = np.where(outputs <= 1, 0, scale)
-        decode = decode * np.exp(np.minimum(scale * z.decode, LONGEST))
-    # A heavy tail on the log scale can pass what a float holds; no time is that long.
-    prefill = np.exp(np.minimum(log_prefill, LONGEST))
+        decode = decode * np.exp(np.clip(scale * z.decode, -LONGEST, LONGEST))
+    # A heavy tail on the log scale can pass what a float holds; no time is that long, or nothing.
+    prefill = np.exp(np.clip(log_prefill, -LONGEST, LONGEST))
     times = {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
     if cell.power is None:
         return times

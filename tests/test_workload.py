@@ -129,6 +129,15 @@ def test_a_stall_counts_only_so_much(shipped_fit: Fit) -> None:
     assert totals.max() <= 1.2 * STALL * usual.max()
 
 
+def test_no_draw_of_a_time_is_zero(shipped_fit: Fit) -> None:
+    wild = dict(shipped_fit.draws)
+    wild["tail_fast_prefill"] = np.full_like(wild["tail_fast_prefill"], 0.2)
+    wild_fit = replace(shipped_fit, draws=wild)
+    drawn = predict(wild_fit, make_requests(wild_fit, "8B", [100] * 50, [1] * 50)).draws
+    assert (drawn["prefill_s"] > 0).all()
+    assert np.isfinite(drawn["prefill_s"]).all()
+
+
 def test_unknown_output_tokens_are_drawn(shipped_fit: Fit) -> None:
     inputs = np.full(200, 300)
     some = np.full(200, np.nan)
