@@ -17,6 +17,7 @@ from t2m_bayes.sensor import (
     IDLE_SAMPLES,
     lagged_phases,
     offset_probability,
+    window_sum_sd_w,
     window_sum_w,
 )
 
@@ -201,11 +202,12 @@ def _add_windows(
     )
     idle, prefill, decode = (data[f"window_{name}"] for name in ("idle", "prefill", "decode"))
     samples = idle + prefill + decode
-    mean = window_sum_w(idle, prefill, decode, idle_w, prefill_w, decode_w) / samples
+    total = window_sum_w(idle, prefill, decode, idle_w, prefill_w, decode_w)
     offset = offset_probability(data["window_low"], data["window_high"], phase, jitter)
     weight = (offset + RARE) * idle_share[sensor, pt.cast(idle, "int64")] + RARE**2
-    sigma = pt.sqrt((noise[series] * mean) ** 2 + (error[series] / samples) ** 2)
-    density = pt.exp(pm.logp(pm.StudentT.dist(nu=tail, mu=mean, sigma=sigma), data["window_w"]))
+    sigma = window_sum_sd_w(noise[series], error[series], total) / samples
+    reading = pm.StudentT.dist(nu=tail, mu=total / samples, sigma=sigma)
+    density = pt.exp(pm.logp(reading, data["window_w"]))
     counted = data["window_counted"]
 
     def over_ways(values: Any) -> Any:

@@ -11,7 +11,7 @@ from t2m_bayes.cards import catalog
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import decode_power
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, device_rates
-from t2m_bayes.sensor import lagged_phases, window_sum_w
+from t2m_bayes.sensor import lagged_phases, window_sum_sd_w, window_sum_w
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -171,7 +171,7 @@ class PowerDraws:
         parts = self.idle_w, self.prefill_w, decode_w
         total = window_sum_w(idle, split, whole - split, *parts)
         if z is not None:
-            scale = np.sqrt((shown.noise * total) ** 2 + shown.error**2)
+            scale = window_sum_sd_w(shown.noise, shown.error, total)
             total = np.maximum(total + scale * z.reading, 0)
         total = total * shown.rails
         return {

@@ -12,6 +12,11 @@ from typing import Any, Final, Literal
 IDLE_SAMPLES: Final = 5
 """Ways of a slow sensor's window to hold idle samples: 0 to 4."""
 
+STEP_W: Final = 0.39
+"""Step in which a slow sensor reads a sample, in watts: the amplifier's 20 mA at the 19.7 V of the
+rail of a Jetson AGX Orin; the public sweeps' sums of samples lie on its multiples. Readings that
+come out equal are then no proof of a sensor without error."""
+
 
 @dataclass(frozen=True)
 class Sensor:
@@ -71,6 +76,17 @@ def window_sum_w(
         decode_w: Power of decode.
     """
     return idle_samples * idle_w + prefill_samples * prefill_w + decode_samples * decode_w
+
+
+def window_sum_sd_w(noise: Any, error_w: Any, sum_w: Any) -> Any:
+    """Return the error of the sum of a window's samples, in watts.
+
+    Args:
+        noise: Relative error.
+        error_w: Absolute error: parts of samples at the ends of the run.
+        sum_w: The sum.
+    """
+    return ((noise * sum_w) ** 2 + error_w**2 + STEP_W**2 / 12) ** 0.5
 
 
 def lagged_mean(level: Any, start: Any, seconds: Any, lag_s: Any, delay_s: Any) -> Any:
