@@ -22,7 +22,13 @@ from t2m_bayes.prediction import predict
 from t2m_bayes.requests import make_requests
 from t2m_bayes.resources import shipped
 from t2m_bayes.schema import ENERGIES, Runs
-from t2m_bayes.sensor import lagged_mean, offset_probability, window_sum_w
+from t2m_bayes.sensor import (
+    STEP_W,
+    lagged_mean,
+    offset_probability,
+    window_sum_sd_w,
+    window_sum_w,
+)
 
 PROMPTS, OUTPUTS = np.array([50, 300, 300, 900]), np.array([1, 1, 200, 900])
 WATTS = st.floats(1, 100)
@@ -79,6 +85,12 @@ def test_a_windows_mean_lies_among_its_powers(
         mean = window_sum_w(*counts, p0, p1, p2) / counts.sum()
         shown = np.array([p0, p1, p2])[counts > 0]
         assert shown.min() - 1e-9 <= mean <= shown.max() + 1e-9
+
+
+def test_a_sensor_without_error_still_reads_in_steps() -> None:
+    sums = np.random.default_rng(0).uniform(5, 500, 100_000)
+    rounded = np.round(sums / STEP_W) * STEP_W
+    assert window_sum_sd_w(0.0, 0.0, sums) == pytest.approx(np.std(rounded - sums), rel=0.01)
 
 
 def test_the_ways_to_fill_a_window_hold_what_was_counted() -> None:
