@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-LONGEST: Final = 50.0
-"""Largest logarithm, up or down, of a time or of a noise factor that is kept; exp(50) s is longer
-than the age of the universe."""
+STALL: Final = 100.0
+"""Most that a run takes, as a multiple of what is expected of it, and least as a part of that.
+Heavy tails on the log scale have no mean, so one absurd draw in a million would decide every mean,
+sum and CRPS; the longest stall in the public runs is ten times the usual."""
 
 BLOCK: Final = 2048
 """Requests predicted at a time: 8 MB for each array at 1,000 draws."""
@@ -385,20 +387,23 @@ def metric_draws(
     level = np.stack([s[0] for s in stairs])[index]
     rise = np.stack([s[1] for s in stairs])[index]
     position = ((input_tokens - tile_middle(tiles)[index]) / TILE)[:, None].astype(dtype)
-    log_prefill = level + rise * position + cell.prefill_session
+    prefill = np.exp(level + rise * position + cell.prefill_session)
     decode = decode_time(cell.start_s, cell.step_s, cell.context, inputs, outputs)
     if z is not None:
-        log_prefill += cell.prefill_noise * z.prefill
+        prefill = prefill * _factor(cell.prefill_noise * z.prefill)
         with np.errstate(divide="ignore"):
             scale = np.sqrt(cell.decode_noise**2 + (cell.timer_s / decode) ** 2)
         scale = np.where(outputs <= 1, 0, scale)
-        decode = decode * np.exp(np.clip(scale * z.decode, -LONGEST, LONGEST))
-    # A heavy tail on the log scale can pass what a float holds; no time is that long, or nothing.
-    prefill = np.exp(np.clip(log_prefill, -LONGEST, LONGEST))
+        decode = decode * _factor(scale * z.decode)
     times = {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
     if cell.power is None:
         return times
     return times | cell.power.metrics(prefill, decode, outputs, z and z.power)
+
+
+def _factor(noise: Floats) -> Floats:
+    """Return the factor of noise on the log scale, no more than a stall."""
+    return np.asarray(np.exp(np.clip(noise, -math.log(STALL), math.log(STALL))))
 
 
 def _quantiles(values: Floats, levels: Sequence[float]) -> Floats:

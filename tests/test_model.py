@@ -15,7 +15,7 @@ from t2m_bayes.design import make_design, tile_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.inference import Compiled
-from t2m_bayes.prediction import LONGEST, predict, predict_bands
+from t2m_bayes.prediction import predict, predict_bands
 from t2m_bayes.requests import make_requests
 from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import TIMES, Runs
@@ -34,7 +34,7 @@ def prior(small_compiled: Compiled) -> dict[str, np.ndarray]:
         drawn = pm.sample_prior_predictive(500, random_seed=1, compile_kwargs=PLAIN)
     times = drawn["prior_predictive"]
     return {
-        phase: np.exp(np.minimum(times[phase].to_numpy(), LONGEST)).reshape(500, -1)
+        phase: np.exp(np.minimum(times[phase].to_numpy(), 50)).reshape(500, -1)
         for phase in ("prefill", "decode")
     }
 

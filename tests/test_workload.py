@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 
 from t2m_bayes import cli
 from t2m_bayes.decisions.lengths import Lengths, learn_lengths
-from t2m_bayes.decisions.workload import STALL, Histogram, Workload, sum_workload
+from t2m_bayes.decisions.workload import Histogram, Workload, sum_workload
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
-from t2m_bayes.prediction import predict
+from t2m_bayes.prediction import STALL, predict
 from t2m_bayes.request_files import CsvBlock
 from t2m_bayes.request_tables import Reading
 from t2m_bayes.requests import make_requests

@@ -32,7 +32,7 @@ DRAWS: Final = 400
 """Draws that stand for a predictive distribution: its quantiles at evenly spaced levels."""
 
 LONGEST: Final = 50.0
-"""Largest logarithm that is kept, as in :mod:`t2m_bayes.prediction`."""
+"""Largest logarithm that is kept; exp(50) s is longer than the age of the universe."""
 
 
 class Regression(BaseEstimator):  # type: ignore[misc]

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating[Any]]
 
-STALL: Final = 100.0
-"""Most that one request counts for, as a multiple of what is expected of it. Student-t noise on the
-log scale has no mean, so one absurd draw in a million could outweigh all the others; the longest
-stall in the public runs is ten times the usual."""
-
 LATENCY: Final = "total_s"
 """Metric whose quantiles over the requests are kept."""
 
@@ -187,11 +182,8 @@ def _add(
         output_tokens = drawn
     noise = draw_noise(cell, rng, (input_tokens.size, cell.step_s.size))
     draws = metric_draws(cell, input_tokens, output_tokens, noise)
-    expected = metric_draws(cell, input_tokens, output_tokens, None)
-    with np.errstate(over="ignore"):
-        kept = {m: np.minimum(draws[m], STALL * expected[m]) for m in sums.totals}
-    added = {m: values.sum(axis=0, dtype=np.float64) for m, values in kept.items()}
+    added = {m: draws[m].sum(axis=0, dtype=np.float64) for m in sums.totals}
     with sums.lock:
         for metric, values in added.items():
             sums.totals[metric] += values
-        sums.histogram.add(kept[LATENCY])
+        sums.histogram.add(draws[LATENCY])

@@ -22,7 +22,7 @@ import numpy as np
 
 from t2m_bayes.design import TILE
 from t2m_bayes.formulas import KNEE, PADS, REFERENCE_OUTPUT, REFERENCE_PROMPT
-from t2m_bayes.prediction import LONGEST, draw_noise, group_by_cell
+from t2m_bayes.prediction import STALL, draw_noise, group_by_cell
 from t2m_bayes.requests import make_requests
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def export(fit: Fit) -> dict[str, Any]:
             "pads": list(PADS),
             "reference_prompt": REFERENCE_PROMPT,
             "reference_output": REFERENCE_OUTPUT,
-            "longest": LONGEST,
+            "stall": STALL,
             "normal_steps": NORMAL_STEPS,
         },
         "arrays": store.arrays,
