@@ -48,7 +48,7 @@ def benchmark(
 ) -> None:
     """Run every claim about accuracy and print one page, losses included."""
     from t2m_bayes.comparison import benchmark as claims
-    from t2m_bayes.comparison.estimators import BAYES
+    from t2m_bayes.comparison.runner import compiler
     from t2m_bayes.loading import load
 
     for path in (output, json):
@@ -68,13 +68,9 @@ def benchmark(
     sections, found = [], []
     for files, cases in groupby(wanted, key=attrgetter("files")):
         runs = load(*(data / file for file in files) if data else sample_paths())
-        compiled = None
+        compiled = compiler(runs)
         for c in cases:
             begun = time.perf_counter()
-            if compiled is None and c.protocol and BAYES in names:
-                from t2m_bayes.inference import compile_model
-
-                compiled = compile_model(runs)
             with progress(c.name) as done:
                 section, records = claims.run_case(
                     c, runs, names, jobs=cores, compiled=compiled, done=done

@@ -115,7 +115,7 @@ def run_case(
     estimators: list[str] | None = None,
     *,
     jobs: int = 2,
-    compiled: Compiled | None = None,
+    compiled: Callable[[], Compiled] | None = None,
     done: Callable[[int, int], None] = lambda finished, total: None,
 ) -> tuple[str, list[dict[str, Any]]]:
     """Run one claim.
@@ -125,7 +125,7 @@ def run_case(
         runs: Its run table.
         estimators: Names; all by default.
         jobs: Fits, or chains, at the same time.
-        compiled: The model, where it has been compiled for this table before.
+        compiled: Returns the model compiled for this table, for the claims on it to share.
         done: Called with the number of finished fits and of all.
 
     Returns:

@@ -6,6 +6,7 @@ import logging
 import time
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -77,7 +78,7 @@ def compare(
     seeds: int = 5,
     jobs: int = 2,
     sampling: dict[str, Any] | None = None,
-    compiled: Compiled | None = None,
+    compiled: Callable[[], Compiled] | None = None,
     done: Callable[[int, int], None] = lambda finished, total: None,
 ) -> Comparison:
     """Compare estimators on the same splits of a run table.
@@ -91,7 +92,8 @@ def compare(
         seeds: Repeats of a random protocol.
         jobs: Regressions fitted at the same time, and chains sampled at the same time.
         sampling: Settings of the sampler; :data:`QUICK` by default.
-        compiled: The model, where it has been compiled for this table before.
+        compiled: Returns the model compiled for this table, as :func:`compiler` does; for the
+            comparisons of one table to share.
         done: Called with the number of finished fits and of all.
 
     Returns:
@@ -122,7 +124,9 @@ def compare(
     for result in pool(delayed(_regress)(job) for job in quick):
         results.append(result)
         done(len(results), len(planned))
-    for result in _sampled(slow, table, {"cores": jobs} | (sampling or QUICK), compiled):
+    for result in _sampled(
+        slow, compiled or compiler(table), {"cores": jobs} | (sampling or QUICK)
+    ):
         results.append(result)
         done(len(results), len(planned))
     fits = pd.DataFrame([fit for fit, _ in results]).assign(protocol=protocol.text)
@@ -137,6 +141,22 @@ def compare(
         ignore_index=True,
     )
     return Comparison(rows, fits, (*_failures(fits), *_unusable(fits), *_unanswered(rows)))
+
+
+def compiler(runs: Runs) -> Callable[[], Compiled]:
+    """Return what compiles the model for a run table when it is first asked, and only then.
+
+    Args:
+        runs: The run table.
+    """
+
+    @cache
+    def compiled() -> Compiled:
+        from t2m_bayes.inference import compile_model
+
+        return compile_model(runs)
+
+    return compiled
 
 
 def _jobs(
@@ -168,7 +188,7 @@ def _regress(job: _Job) -> tuple[dict[str, Any], pd.DataFrame | None]:
 
 
 def _sampled(
-    jobs: list[_Job], table: Runs, sampling: dict[str, Any], compiled: Compiled | None
+    jobs: list[_Job], compiled: Callable[[], Compiled], sampling: dict[str, Any]
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame | None]]:
     """Fit and score the Bayesian model in this process: what is compiled cannot be sent to others.
 
@@ -176,11 +196,10 @@ def _sampled(
     """
     if not jobs:
         return
-    from t2m_bayes.inference import compile_model
     from t2m_bayes.sampling import Sampling
 
     try:
-        model = Bayes(compiled or compile_model(table), Sampling(**sampling))
+        model = Bayes(compiled(), Sampling(**sampling))
     except DataError as error:
         yield from ((_failure(job, error), None) for job in jobs)
         return
