@@ -387,23 +387,24 @@ def metric_draws(
     level = np.stack([s[0] for s in stairs])[index]
     rise = np.stack([s[1] for s in stairs])[index]
     position = ((input_tokens - tile_middle(tiles)[index]) / TILE)[:, None].astype(dtype)
-    prefill = np.exp(level + rise * position + cell.prefill_session)
+    log_prefill = level + rise * position + cell.prefill_session
     decode = decode_time(cell.start_s, cell.step_s, cell.context, inputs, outputs)
     if z is not None:
-        prefill = prefill * _factor(cell.prefill_noise * z.prefill)
+        log_prefill += _no_more_than_a_stall(cell.prefill_noise * z.prefill)
         with np.errstate(divide="ignore"):
             scale = np.sqrt(cell.decode_noise**2 + (cell.timer_s / decode) ** 2)
         scale = np.where(outputs <= 1, 0, scale)
-        decode = decode * _factor(scale * z.decode)
+        decode = decode * np.exp(_no_more_than_a_stall(scale * z.decode))
+    prefill = np.exp(log_prefill)
     times = {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
     if cell.power is None:
         return times
     return times | cell.power.metrics(prefill, decode, outputs, z and z.power)
 
 
-def _factor(noise: Floats) -> Floats:
-    """Return the factor of noise on the log scale, no more than a stall."""
-    return np.asarray(np.exp(np.clip(noise, -math.log(STALL), math.log(STALL))))
+def _no_more_than_a_stall(log_noise: Floats) -> Floats:
+    longest = math.log(STALL)
+    return np.clip(log_noise, -longest, longest)
 
 
 def _quantiles(values: Floats, levels: Sequence[float]) -> Floats:

@@ -90,17 +90,16 @@
     const hasPrefill = Number.isFinite(draw.token_s[0]);
     const stairOf = hasPrefill ? stair(cell, draw, tile) : () => [NaN, NaN];
     const longest = Math.log(constants.stall);
-    const factor = (noise) => Math.exp(Math.min(Math.max(noise, -longest), longest));
+    const bounded = (noise) => Math.min(Math.max(noise, -longest), longest);
     for (let i = 0; i < posterior.samples; i++) {
       const [level, rise] = stairOf(i);
-      const prefill =
-        Math.exp(level + rise * position + draw.prefill_session[i]) *
-        factor(draw.prefill_noise[i] * prefillNoise[i]);
+      const noise = bounded(draw.prefill_noise[i] * prefillNoise[i]);
+      const prefill = Math.exp(level + rise * position + draw.prefill_session[i] + noise);
       const start = steps > 0 ? draw.start_s[i] : 0;
       const expected =
         start + steps * draw.step_s[i] * (1 + draw.context[i] * (inputTokens + outputTokens / 2));
       const scale = steps > 0 ? Math.hypot(draw.decode_noise[i], draw.timer_s[i] / expected) : 0;
-      const decode = expected * factor(scale * decodeNoise[i]);
+      const decode = expected * Math.exp(bounded(scale * decodeNoise[i]));
       const metrics = { prefill_s: prefill, decode_s: decode, total_s: prefill + decode };
       if (power) {
         const growth = (outputTokens / constants.reference_output) ** power.growth[i];
