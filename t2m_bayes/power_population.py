@@ -104,15 +104,12 @@ class PowerDraws:
         prefill_w = self.prefill_w
         if self.shown is not None:
             prefill_w, decode_w = self._shown(self.shown, prefill_s, decode_s, decode_w, z)
-        # A stall can pass what single precision holds; its power is still that of its phase.
-        with np.errstate(over="ignore", invalid="ignore"):
-            prefill_j = prefill_w * prefill_s
-            decode_j = decode_w * decode_s
-            energy_j = prefill_j + decode_j
-            share = 1 / (1 + decode_s / prefill_s)
+        prefill_j = prefill_w * prefill_s
+        decode_j = decode_w * decode_s
+        energy_j = prefill_j + decode_j
         return {
             "energy_j": energy_j,
-            "power_w": decode_w + (prefill_w - decode_w) * share,
+            "power_w": energy_j / (prefill_s + decode_s),
             "prefill_energy_j": prefill_j,
             "decode_energy_j": decode_j,
         }
