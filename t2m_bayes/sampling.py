@@ -91,18 +91,21 @@ def sample_graph(
     Returns:
         The posterior and the sampler's statistics.
     """
+    settings: dict[str, Any] = {
+        "draws": sampling.draws,
+        "tune": sampling.tune,
+        "chains": sampling.chains,
+        "cores": sampling.cores,
+        "target_accept": sampling.target_accept,
+    }
     if sampling.sampler == "nutpie":
         sampled: xr.DataTree = nutpie.sample(
             # A graph without one kind of reading holds only part of the data.
             _starting(compiled, start).with_data(
                 **{v.name: data[v.name] for v in compiled.shared_var_keys}
             ),
-            draws=sampling.draws,
-            tune=sampling.tune,
-            chains=sampling.chains,
-            cores=sampling.cores,
+            **settings,
             seed=sampling.seed,
-            target_accept=sampling.target_accept,
             progress_bar=sampling.progress,
             save_warmup=False,
         )
@@ -111,12 +114,8 @@ def sample_graph(
     with model:
         pm.set_data({name: value for name, value in data.items() if name in model.named_vars})
         from_pymc: xr.DataTree = pm.sample(
-            draws=sampling.draws,
-            tune=sampling.tune,
-            chains=sampling.chains,
-            cores=sampling.cores,
+            **settings,
             random_seed=sampling.seed,
-            target_accept=sampling.target_accept,
             progressbar=sampling.progress,
             nuts_sampler="pymc",
             initvals={name: value for name, value in start.items() if name in variables},
