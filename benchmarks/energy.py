@@ -11,6 +11,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,10 +66,10 @@ def prefill(data: Path, seeds: int) -> None:
         train, test = runs.frame[folds != fold], runs.frame[folds == fold]
         records += _score(fit, test, ("power_w",))
         published = np.exp(Published("power_w").predict(test))
-        records += _errors("piecewise log, as published", test, published)
+        records += _errors("piecewise log, as published", "power_w", test, published)
         for llm, rows in test.groupby("llm"):
             refit = _piecewise_log(train[train["llm"] == llm], rows)
-            records += _errors("piecewise log, refit", rows, refit)
+            records += _errors("piecewise log, refit", "power_w", rows, refit)
     _table("prefill sweep, mean sensor power, five folds", pd.DataFrame(records))
     _show_powers(compiled.fit(sampling=QUICK))
 
@@ -147,7 +148,7 @@ def _score(fit: Fit, test: pd.DataFrame, metrics: tuple[str, ...]) -> list[dict]
         {
             "estimator": "hierarchical",
             "metric": metric,
-            "llm": f"{row.llm} {row.device.partition('+')[2]}".strip(),
+            "llm": _name(row),
             "output_tokens": row.output_tokens,
             "ape": abs(medians[metric][i] / getattr(row, metric) - 1) * 100,
             "inside": 100
@@ -159,12 +160,17 @@ def _score(fit: Fit, test: pd.DataFrame, metrics: tuple[str, ...]) -> list[dict]
     ]
 
 
-def _errors(estimator: str, test: pd.DataFrame, power_w: np.ndarray) -> list[dict]:
-    """Return one record a row of predictions of mean power."""
-    errors = np.abs(power_w / test["power_w"].to_numpy() - 1) * 100
+def _name(row: Any) -> str:
+    """Return an LLM and the engine it ran on."""
+    return f"{row.llm} {row.device.partition('+')[2]}".strip()
+
+
+def _errors(estimator: str, metric: str, test: pd.DataFrame, predicted: np.ndarray) -> list[dict]:
+    """Return one record a row of point predictions."""
+    errors = np.abs(predicted / test[metric].to_numpy() - 1) * 100
     return [
-        {"estimator": estimator, "metric": "power_w", "llm": llm, "ape": e}
-        for llm, e in zip(test["llm"], errors, strict=True)
+        {"estimator": estimator, "metric": metric, "llm": _name(row), "ape": e}
+        for row, e in zip(test.itertuples(), errors, strict=True)
     ]
 
 
@@ -177,11 +183,10 @@ def _piecewise_log(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
         above = tokens > threshold
         return np.c_[~above, above, above * np.log(tokens)].astype(float)
 
-    fits = [
-        np.linalg.lstsq(terms(prompt, t), power_w, rcond=None)[0] for t in np.unique(prompt)[2:-2]
-    ]
+    thresholds = np.unique(prompt)[2:-2]
+    fits = [np.linalg.lstsq(terms(prompt, t), power_w, rcond=None)[0] for t in thresholds]
     threshold, weights = min(
-        zip(np.unique(prompt)[2:-2], fits, strict=True),
+        zip(thresholds, fits, strict=True),
         key=lambda fit: np.sum((terms(prompt, fit[0]) @ fit[1] - power_w) ** 2),
     )
     return terms(test["input_tokens"].to_numpy(float), threshold) @ weights
@@ -194,12 +199,7 @@ def _lines(train: pd.DataFrame, test: pd.DataFrame, metrics: tuple[str, ...]) ->
         own = train[(train["llm"] == llm) & (train["device"] == device)]
         for metric in metrics:
             weights = np.linalg.lstsq(_terms(own), own[metric].to_numpy(), rcond=None)[0]
-            error = np.abs(_terms(rows) @ weights / rows[metric].to_numpy() - 1) * 100
-            name = f"{llm} {device.partition('+')[2]}".strip()
-            records += [
-                {"estimator": "line in (1, I, O)", "metric": metric, "llm": name, "ape": e}
-                for e in error
-            ]
+            records += _errors("line in (1, I, O)", metric, rows, _terms(rows) @ weights)
     return records
 
 
