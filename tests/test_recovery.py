@@ -82,14 +82,16 @@ def test_busy_power_shows_through_a_slow_sensor(tmp_path: Path) -> None:
         write_samples(folder, seed)
         frame = load(folder / "tegra", folder / "server").frame
         frame = frame[frame["device"] == "tegra"].reset_index(drop=True)
-        prompt = int(frame["input_tokens"].median())
+        prompt, world = int(frame["input_tokens"].median()), draw_world(seed)
+        true = {
+            llm: expected(world, llm, "tegra", prompt, REFERENCE_OUTPUT, "same") for llm in LLMS
+        }
         for knows in (True, False):
             table = frame if knows else frame.drop(columns=["sensor_period_s", "n_power_samples"])
             bands = _busy_power(table, graphs, knows)
             for llm, by_phase in bands.items():
-                true = expected(draw_world(seed), llm, "tegra", prompt, REFERENCE_OUTPUT, "same")
                 for phase, (low, high) in by_phase.items():
-                    inside = low <= true[f"{phase}_w"] <= high
+                    inside = low <= true[llm][f"{phase}_w"] <= high
                     found.setdefault((knows, phase), []).append(inside)
     for (knows, phase), inside in found.items():
         said = "with the sensor" if knows else "ignoring it"
