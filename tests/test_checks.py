@@ -170,6 +170,21 @@ def test_an_outlier_is_named(
     assert outlier_check(broken["decode"], design.coords, frame).passed
 
 
+def test_an_outlier_that_is_no_stall_is_counted_and_let_pass(
+    small_compiled: Compiled, readings: dict[str, Readings]
+) -> None:
+    one = readings["prefill"]
+    value, weight = one.value.copy(), one.weight.copy()
+    value[17], weight[17] = one.expected[17] + np.log(1.1), 0.001
+    rare = replace(one, value=value, weight=weight)
+    before, after = (
+        outlier_check(r, small_compiled.design.coords, small_compiled.frame) for r in (one, rare)
+    )
+    assert after.passed
+    assert int(str(after.measured).split()[0]) == int(str(before.measured).split()[0]) + 1
+    assert "row 18" not in after.where
+
+
 def test_a_reading_beyond_the_prior_is_noticed(readings: dict[str, Readings]) -> None:
     one = readings["decode"]
     drawn = one.value + np.random.default_rng(0).normal(size=(1, 500, one.value.size))

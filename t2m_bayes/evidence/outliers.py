@@ -19,12 +19,12 @@ WEIGHT: Final = 0.02
 one. Tail probabilities do not do: a stall makes the tail so heavy that it is expected of it."""
 
 SHARE: Final = 0.01
-"""Largest share of the readings of an LLM on a device that may be outliers. Fewer are stalls, which
-heavy tails are there for; more are a second way in which the device runs."""
+"""Largest share of the readings of an LLM on a device that may be stalls. Fewer are what heavy
+tails are there for; more are a second way in which the device runs."""
 
 OFF: Final = 1.2
-"""Factor from what is usual beyond which an outlier is named, and not only counted: where noise is
-a tenth of a per cent, two per cent is far out and of no use to look at."""
+"""Factor from what is usual beyond which an outlier is a stall: it is named, and counts against the
+fit. Where noise is a tenth of a per cent, one per cent is far out and of no use to look at."""
 
 NAMED: Final = 10
 """Most outliers that are named, those of the least weight first."""
@@ -43,22 +43,26 @@ def outlier_check(readings: Readings, coords: Coords, frame: pd.DataFrame) -> Ch
     """
     far = np.flatnonzero(readings.weight < WEIGHT)
     far = far[np.argsort(readings.weight[far], kind="stable")]
+    stalls = far[np.abs(np.log([_factor(readings, i) for i in far.tolist()])) > np.log(OFF)]
     cell = np.array([c for c, _ in coords.series])[readings.series]
-    readings_of, outliers_of = (
-        np.bincount(c, minlength=len(coords.cells)) for c in (cell, cell[far])
+    readings_of, stalls_of = (
+        np.bincount(c, minlength=len(coords.cells)) for c in (cell, cell[stalls])
     )
-    share = outliers_of / np.maximum(readings_of, 1)
+    share = stalls_of / np.maximum(readings_of, 1)
     worst = int(np.argmax(share))
-    stalls = [i for i in far.tolist() if not 1 / OFF < _factor(readings, i) < OFF][:NAMED]
-    named = [_named(readings, i, coords, frame) for i in stalls]
+    named = [_named(readings, i, coords, frame) for i in stalls[:NAMED].tolist()]
     if far.size > len(named):
         named.append(f"{far.size - len(named)} more")
     return Check(
         name=f"{readings.name}: outliers",
         group="data",
         measured=f"{far.size} of {readings.row.size:,} readings"
-        + (f", {100 * share[worst]:.2g} % of {coords.cell_names()[worst]}" if far.size else ""),
-        limit=f"{100 * SHARE:g} % of an LLM on a device",
+        + (
+            f", {100 * share[worst]:.2g} % of {coords.cell_names()[worst]} stalls"
+            if stalls.size
+            else ""
+        ),
+        limit=f"stalls {100 * SHARE:g} % of an LLM on a device",
         passed=bool(share[worst] <= SHARE),
         meaning="Readings that the model can only call stalls say that runs take other times too.",
         advice="Look at the rows named: leave out what went wrong, or give it its own session.",
