@@ -18,7 +18,7 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--server", type=Path, default=shipped("datasets") / "server")
 parser.add_argument("--tegra", type=Path, default=shipped("datasets") / "tegra")
 parser.add_argument("--output", type=Path, default=Path("outputs/my-device"))
-parser.add_argument("--draws", type=int, default=1500)
+parser.add_argument("--draws", type=int, default=1000)
 parser.add_argument("--tune", type=int, default=600)
 args = parser.parse_args()
 

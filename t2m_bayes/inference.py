@@ -43,7 +43,7 @@ PROMPTS: Final = (64, 1024)
 OUTPUTS: Final = (16, 1024)
 """Tokens of the predictions whose bounds are checked for Monte Carlo error."""
 
-THINNED: Final = 250
+THINNED: Final = 400
 """Draws of each chain that a fit keeps."""
 
 

@@ -33,6 +33,9 @@ RAILS: Final = {
 OTHER_RAILS: Final = "token2metrics/mmlu"
 """Source whose power sums three rails, as one mean over each subject: it is left out."""
 
+SAMPLING: Final = Sampling(draws=2000, tune=800)
+"""How it is sampled: longer than a fit of one's own, since many people read its bounds."""
+
 FILES: Final = ("orin_mmlu_requests.csv", "orin_prefill_sweep.csv", "orin_decode_sweep.csv")
 """The run tables it is fitted to, in a folder of public measurements."""
 
@@ -52,7 +55,7 @@ def runs(data: Path) -> Runs:
     return replace(table, frame=table.frame.assign(**power))
 
 
-def build(data: Path, output: Path | None = None, sampling: Sampling = Sampling()) -> Path:
+def build(data: Path, output: Path | None = None, sampling: Sampling = SAMPLING) -> Path:
     """Fit the public Jetson rows and save the fit.
 
     Args:

@@ -34,7 +34,7 @@ class Sampling:
         progress: Whether to show a progress bar.
     """
 
-    draws: int = 1500
+    draws: int = 1000
     tune: int = 600
     chains: int = 4
     cores: int = 2
