@@ -55,12 +55,12 @@ class Case:
 
 MMLU: Final = ("orin_mmlu_requests.csv",)
 PREFILL: Final = ("orin_prefill_sweep.csv",)
-DECODE: Final = ("orin_decode_sweep.csv",)
+SWEEPS: Final = (*PREFILL, "orin_decode_sweep.csv")
 STEP: Final = ("server_and_orin_decode_step.csv",)
 
 WHOLE_FIT: Final = Case(
     "fit",
-    (*MMLU, *PREFILL, *DECODE),
+    (*MMLU, *SWEEPS),
     "",
     1,
     "one fit of time to all of them, with default settings",
@@ -74,10 +74,10 @@ REAL: Final = (
     Case("few-shot-50", MMLU, "few-shot:50", 5, "fifty runs of each LLM predict all others"),
     Case("thousands", MMLU, "random:0.8", 2, "four fifths of 4,239 runs predict the last fifth"),
     Case("new-llm", MMLU, "leave-llm-out", 1, "two LLMs predict a third, without any server run"),
-    Case("decode-half", DECODE, "random:0.5", 5, "half of the decode sweep predicts the other"),
+    Case("decode-half", SWEEPS, "random:0.5", 5, "half of both sweeps predicts the other"),
     Case(
         "decode-far",
-        DECODE,
+        SWEEPS,
         "extrapolate:output_tokens<=256",
         1,
         "answers of up to 256 tokens predict those of up to 2,048",
