@@ -22,7 +22,7 @@ from t2m_bayes.decisions.limits import chance
 from t2m_bayes.inference import compile_model
 from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
-from t2m_bayes.requests import make_requests
+from t2m_bayes.requests import requests_of
 from t2m_bayes.sampling import Sampling
 
 DEADLINES = 20
@@ -45,14 +45,7 @@ def main() -> None:
         fit = compiled.fit(train, Sampling(draws=1000, tune=500, progress=False))
         console.print(fit.provenance["diagnostics"]["verdict"])
         test = runs.frame[there & ~train]
-        requests = make_requests(
-            fit,
-            test["llm"].tolist(),
-            test["input_tokens"].to_numpy(),
-            test["output_tokens"].to_numpy(),
-            device=test["device"].tolist(),
-            session=test["session"].tolist(),
-        )
+        requests = requests_of(test)
         drawn = predict(fit, requests, session="same", seed=1)
         for metric in ("prefill_s", "decode_s", "total_s"):
             observed = test[metric].to_numpy()

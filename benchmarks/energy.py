@@ -23,7 +23,7 @@ from t2m_bayes.fits import Fit
 from t2m_bayes.inference import Compiled, compile_model
 from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
-from t2m_bayes.requests import make_requests
+from t2m_bayes.requests import make_requests, requests_of
 from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import Runs
 
@@ -134,15 +134,7 @@ def _sweeps(data: Path) -> Runs:
 
 def _score(fit: Fit, test: pd.DataFrame, metrics: tuple[str, ...]) -> list[dict]:
     """Return one record a row and metric: what the sensor shows, and what it was predicted to."""
-    requests = make_requests(
-        fit,
-        test["llm"].tolist(),
-        test["input_tokens"].to_numpy(),
-        test["output_tokens"].to_numpy(),
-        device=test["device"].tolist(),
-        session=test["session"].tolist(),
-    )
-    predicted = predict(fit, requests, session="same", view="sensor")
+    predicted = predict(fit, requests_of(test), session="same", view="sensor")
     medians, bounds = predicted.median(), predicted.interval(0.9)
     return [
         {

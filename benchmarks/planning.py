@@ -22,7 +22,7 @@ from t2m_bayes.fits import Fit
 from t2m_bayes.inference import compile_model
 from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
-from t2m_bayes.requests import Requests, make_requests
+from t2m_bayes.requests import requests_of
 from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import TIMES
 from t2m_bayes.scoring import crps, score
@@ -55,8 +55,8 @@ def main() -> None:
         before = compiled.fit(start, QUICK)
         plan = plan_runs(
             before,
-            requests(before, runs.frame.iloc[could]),
-            requests(before, runs.frame.iloc[wanted]),
+            requests_of(runs.frame.iloc[could]),
+            requests_of(runs.frame.iloc[wanted]),
             RUNS,
             session="same",
             seed=seed,
@@ -74,25 +74,13 @@ def main() -> None:
         show(pd.DataFrame(records), seed + 1)
 
 
-def requests(fit: Fit, frame: pd.DataFrame) -> Requests:
-    """Return the requests of rows, in the sessions they were measured in."""
-    return make_requests(
-        fit,
-        frame["llm"].tolist(),
-        frame["input_tokens"].to_numpy(),
-        frame["output_tokens"].to_numpy(),
-        device=frame["device"].tolist(),
-        session=frame["session"].tolist(),
-    )
-
-
 def scored(fit: Fit, test: pd.DataFrame, how: str, seed: int) -> list[dict]:
     """Score a fit, relative to what was measured so that long requests do not drown short ones.
 
     CRPS is that of the log: heavy-tailed noise on the log scale has no mean on the scale itself:
     one draw in a million could decide.
     """
-    drawn = predict(fit, requests(fit, test), session="same").draws
+    drawn = predict(fit, requests_of(test), session="same").draws
     records = []
     for metric in (m for m in TIMES if m in test):
         observed = test[metric].to_numpy()

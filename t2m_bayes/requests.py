@@ -199,6 +199,20 @@ def make_requests(
     )
 
 
+def requests_of(frame: pd.DataFrame) -> Requests:
+    """Return a run table's rows as requests, without anything that was measured."""
+    params = frame["params_b"].to_numpy(float)
+    return Requests(
+        llm=tuple(frame["llm"].astype(str)),
+        device=tuple(frame["device"].astype(str)),
+        input_tokens=frame["input_tokens"].to_numpy(float),
+        output_tokens=frame["output_tokens"].to_numpy(float),
+        session=tuple(frame["session"].astype(str)),
+        params_b=params,
+        weights_gb=params * frame["bytes_per_param"].to_numpy(float),
+    )
+
+
 def find_device(fit: Known, name: str) -> str:
     """Return the fit's device that a name means, or a carded device new to the fit.
 

@@ -19,9 +19,9 @@ from t2m_bayes.baselines.pipelines import linear
 from t2m_bayes.baselines.registry import METHODS, method
 from t2m_bayes.baselines.regression import Regression
 from t2m_bayes.baselines.table import features
-from t2m_bayes.comparison.runner import requests_of
 from t2m_bayes.errors import DataError, FitError
 from t2m_bayes.formulas import context_tokens
+from t2m_bayes.requests import requests_of
 from t2m_bayes.schema import Runs
 
 LLMS = {"DSR1-Qwen-1.5B": 1.777, "DSR1-Llama-8B": 8.03}

@@ -16,6 +16,7 @@ from t2m_bayes.comparison.estimators import NAMES, Bayes
 from t2m_bayes.comparison.protocols import Protocol, protocol
 from t2m_bayes.errors import DataError
 from t2m_bayes.inference import Compiled
+from t2m_bayes.requests import requests_of
 from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import Runs
 
@@ -147,7 +148,7 @@ def test_the_model_sees_the_rows_it_is_given_alone(small_compiled: Compiled) -> 
     keep = (np.arange(len(frame)) % 2 == 0) | frame["device"].eq("server").to_numpy()
     model = Bayes(small_compiled, sampling).fit(Runs(frame[keep]))
     assert model.fit_.provenance["rows"] == keep.sum()
-    predicted = model.predict(runner.requests_of(frame[~keep]), session="same")
+    predicted = model.predict(requests_of(frame[~keep]), session="same")
     assert predicted.draws["total_s"].shape[-1] == (~keep).sum()
     design = small_compiled.design
     wild = replace(
@@ -158,7 +159,7 @@ def test_the_model_sees_the_rows_it_is_given_alone(small_compiled: Compiled) -> 
     )
     again = Bayes(replace(small_compiled, design=wild), sampling).fit(Runs(frame[keep]))
     np.testing.assert_array_equal(
-        again.predict(runner.requests_of(frame[~keep]), session="same").draws["total_s"],
+        again.predict(requests_of(frame[~keep]), session="same").draws["total_s"],
         predicted.draws["total_s"],
     )
 

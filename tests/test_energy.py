@@ -19,7 +19,7 @@ from t2m_bayes.fits import Fit
 from t2m_bayes.power_data import power_data
 from t2m_bayes.power_design import measured_energy, named_rails, parse_rails
 from t2m_bayes.prediction import predict
-from t2m_bayes.requests import make_requests
+from t2m_bayes.requests import make_requests, requests_of
 from t2m_bayes.resources import shipped
 from t2m_bayes.schema import ENERGIES, Runs
 from t2m_bayes.sensor import (
@@ -178,15 +178,7 @@ def test_the_sensor_reports_idle_time_and_whole_samples(small_fit: Fit) -> None:
 
 def test_the_sensor_view_predicts_the_readings(small_fit: Fit, small_runs: Runs) -> None:
     frame = small_runs.frame[small_runs.frame["device"] == "tegra"]
-    requests = make_requests(
-        small_fit,
-        frame["llm"].tolist(),
-        frame["input_tokens"].to_numpy(),
-        frame["output_tokens"].to_numpy(),
-        session=frame["session"].tolist(),
-        device="tegra",
-    )
-    prediction = predict(small_fit, requests, session="same", view="sensor")
+    prediction = predict(small_fit, requests_of(frame), session="same", view="sensor")
     for metric in ("energy_j", "power_w"):
         observed = frame[metric].to_numpy()
         read = np.isfinite(observed)

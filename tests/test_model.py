@@ -16,7 +16,7 @@ from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.inference import Compiled
 from t2m_bayes.prediction import predict, predict_bands
-from t2m_bayes.requests import make_requests
+from t2m_bayes.requests import make_requests, requests_of
 from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import TIMES, Runs
 
@@ -65,15 +65,7 @@ def test_prior_covers_the_rows_without_knowing_them(
 
 def test_the_fit_predicts_rows_of_its_own_sessions(small_fit: Fit, small_runs: Runs) -> None:
     frame = small_runs.frame[small_runs.frame["device"] == "tegra"]
-    requests = make_requests(
-        small_fit,
-        frame["llm"].tolist(),
-        frame["input_tokens"].to_numpy(),
-        frame["output_tokens"].to_numpy(),
-        session=frame["session"].tolist(),
-        device="tegra",
-    )
-    prediction = predict(small_fit, requests, session="same")
+    prediction = predict(small_fit, requests_of(frame), session="same")
     for metric, largest in (("prefill_s", 0.05), ("decode_s", 0.01)):
         error = np.abs(prediction.median()[metric] / frame[metric].to_numpy() - 1)
         assert np.nanmedian(error) < largest

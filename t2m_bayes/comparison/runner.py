@@ -17,7 +17,7 @@ from t2m_bayes.cards import catalog
 from t2m_bayes.comparison.estimators import BAYES, Bayes, Estimator, check_names, regression
 from t2m_bayes.errors import DataError
 from t2m_bayes.priors import device_role, usual_target
-from t2m_bayes.requests import Requests
+from t2m_bayes.requests import requests_of
 from t2m_bayes.schema import Runs
 from t2m_bayes.scoring import each
 
@@ -236,20 +236,6 @@ def _failure(job: _Job, error: Exception) -> dict[str, Any]:
     said = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
     nothing = {"fit_s": np.nan, "predict_s": np.nan, "usable": False}
     return _labels(job) | nothing | {"error": said}
-
-
-def requests_of(frame: pd.DataFrame) -> Requests:
-    """Return a run table's rows as requests, without anything that was measured."""
-    params = frame["params_b"].to_numpy(float)
-    return Requests(
-        llm=tuple(frame["llm"].astype(str)),
-        device=tuple(frame["device"].astype(str)),
-        input_tokens=frame["input_tokens"].to_numpy(float),
-        output_tokens=frame["output_tokens"].to_numpy(float),
-        session=tuple(frame["session"].astype(str)),
-        params_b=params,
-        weights_gb=params * frame["bytes_per_param"].to_numpy(float),
-    )
 
 
 def _scores(job: _Job, predicted: Prediction) -> pd.DataFrame:
