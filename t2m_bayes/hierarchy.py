@@ -56,7 +56,8 @@ NOISE_READINGS: Final = 8
 """Decode readings from which they, rather than the other series, pin a series' noise."""
 
 CURVE_TILES: Final = 10
-"""Tiles a cell must have been read in for its rows to pin how prefill bends with the prompt."""
+"""Tiles a cell must have been read in for its rows to pin how prefill bends with the prompt, and
+the floor that it starts from."""
 
 RUNNING: Final = 5
 """Readings in the running median from which sampling starts."""
@@ -232,7 +233,7 @@ def latency_model(
         )
         floor_here = partially_pooled(
             "log_floor_here",
-            read,
+            curved,
             pt.log(pt.exp(log_prefill_overhead)[cell_device] + pt.exp(log_step)) + main_session,
             prior("tau_floor"),
             "cell",
