@@ -33,8 +33,8 @@ RAILS: Final = {
 OTHER_RAILS: Final = "token2metrics/mmlu"
 """Source whose power sums three rails, as one mean over each subject: it is left out."""
 
-SAMPLING: Final = Sampling(draws=2000, tune=800)
-"""How it is sampled: longer than a fit of one's own, since many people read its bounds."""
+SAMPLING: Final = Sampling(draws=2000, tune=1000, target_accept=0.92)
+"""How it is sampled: longer and in smaller steps than a fit of one's own: many read its bounds."""
 
 FILES: Final = ("orin_mmlu_requests.csv", "orin_prefill_sweep.csv", "orin_decode_sweep.csv")
 """The run tables it is fitted to, in a folder of public measurements."""

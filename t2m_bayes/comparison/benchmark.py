@@ -69,7 +69,7 @@ WHOLE_FIT: Final = Case(
 
 REAL: Final = (
     WHOLE_FIT,
-    Case("few-shot-3", MMLU, "few-shot:3", 10, "three runs of each LLM predict all others"),
+    Case("few-shot-3", MMLU, "few-shot:3", 5, "three runs of each LLM predict all others"),
     Case("few-shot-5", MMLU, "few-shot:5", 10, "five runs of each LLM predict all others"),
     Case("few-shot-50", MMLU, "few-shot:50", 5, "fifty runs of each LLM predict all others"),
     Case("thousands", MMLU, "random:0.8", 2, "four fifths of 4,239 runs predict the last fifth"),
