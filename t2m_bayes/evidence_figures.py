@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -24,9 +25,13 @@ GREY: Final = "#999999"
 BAND: Final = 0.95
 """Probability of a simultaneous band."""
 
+TITLE_WIDTH: Final = 40
+"""Characters of a small picture's title on one line."""
+
 TITLES: Final = {
     "log_stream": "streaming the weights",
     "log_step_overhead": "overhead of a decode step",
+    "log_decode_start": "start of decode",
     "log_token_device": "computing a prompt token",
     "log_prefill_overhead": "overhead of a prefill",
     "log_noise_decode": "noise of decode",
@@ -146,7 +151,12 @@ def residuals(ax: Axes, groups: Sequence[Mapping[str, Any]]) -> Axes:
         np.abs(np.expm1(np.array([g["observed"][2], g["observed"][-3]]))).max() for g in groups
     )
     if largest > 20 * usual:
-        ax.set_xscale("symlog", linthresh=float(f"{100 * max(usual, 1e-4):.0e}"), linscale=1.0)
+        threshold = float(f"{100 * max(usual, 1e-4):.0e}")
+        ax.set_xscale("symlog", linthresh=threshold, linscale=1.0)
+        # A tick at the threshold itself would stand in that of 0.
+        first, last = np.ceil(np.log10(2 * threshold)), np.floor(np.log10(100 * largest))
+        decades = 10.0 ** np.arange(first, last + 1)
+        ax.set_xticks([*-decades[::-1], 0.0, *decades])
         ax.xaxis.set_major_formatter("{x:g}")
     names = [f"{g['llm']}\n{g['device']}, n = {g['n']}" for g in groups]
     ax.set_yticks([-i for i in range(len(groups))], names, fontsize=9)
@@ -228,7 +238,7 @@ def rank_histogram(ax: Axes, counts: Sequence[Sequence[int]], name: str) -> Axes
     ax.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
     ax.set_xlim(0, 1)
     ax.set_ylim(0, max(2.0, 1.05 * float((table / table.mean(axis=1, keepdims=True)).max())))
-    ax.set_title(name, fontsize=8)
+    ax.set_title(fill(name.replace("[", " ["), TITLE_WIDTH), fontsize=8)
     return _plain(ax)
 
 
