@@ -31,8 +31,8 @@ def test_runs_are_of_what_one_cares_about(shipped_fit: Fit) -> None:
     assert plan.spread[-1] < 0.7 * plan.spread[0]
 
 
-def test_a_tile_nobody_measured_is_measured_first(shipped_fit: Fit) -> None:
-    # Prompts of 5,000 tokens are beyond every stair: one of them tells of the tile.
+def test_a_prompt_length_nobody_measured_is_measured_first(shipped_fit: Fit) -> None:
+    # Prompts of 5,000 tokens are beyond every stair: one of them tells how the curve goes on.
     assert max(shipped_fit.coords.tiles) * 64 < 5000
     candidates = asked(shipped_fit, "8B", [100, 300, 5000, 1000], [2, 2, 2, 2])
     targets = asked(shipped_fit, "8B", [5010, 4995], [2, 2])
