@@ -142,7 +142,8 @@ def test_unknown_output_tokens_are_drawn(shipped_fit: Fit) -> None:
     inputs = np.full(200, 300)
     some = np.full(200, np.nan)
     some[:4] = (20, 20, 20, 60)
-    lengths = learn_lengths([block(inputs, some)], 1000, 0)
+    samples = shipped_fit.shape[0] * shipped_fit.shape[1]
+    lengths = learn_lengths([block(inputs, some)], samples, 0)
     drawn = lengths.draw(np.random.default_rng(0), 500)
     assert set(np.unique(drawn)) == {20, 60}
     weight = (drawn == 60).mean(axis=0)
@@ -159,7 +160,7 @@ def test_unknown_output_tokens_are_drawn(shipped_fit: Fit) -> None:
     assert width(unknown.totals["prefill_s"]) == pytest.approx(
         width(known.totals["prefill_s"]), rel=0.1
     )
-    sure = learn_lengths([block(inputs, np.full(200, 30.0))], 1000, 0)
+    sure = learn_lengths([block(inputs, np.full(200, 30.0))], samples, 0)
     same = summed(shipped_fit, inputs, np.full(200, np.nan), lengths=sure)
     for metric, total in same.totals.items():
         np.testing.assert_allclose(np.median(total), np.median(known.totals[metric]), rtol=0.005)
