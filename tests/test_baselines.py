@@ -9,12 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mapie.conformity_scores import AbsoluteConformityScore
+from mapie.regression import CrossConformalRegressor
 from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import KFold
 from typer.testing import CliRunner, Result
 
 from t2m_bayes import cli
 from t2m_bayes.baselines import saved
-from t2m_bayes.baselines.conformal import Conformal
+from t2m_bayes.baselines.conformal import Conformal, SortedScore
 from t2m_bayes.baselines.pipelines import linear
 from t2m_bayes.baselines.registry import METHODS, method
 from t2m_bayes.baselines.regression import Regression
@@ -112,6 +118,25 @@ def test_conformal_bands_cover_what_they_promise(n: int) -> None:
             hits.append(np.mean((found[:, low] <= y[n:]) & (y[n:] <= found[:, high])))
     assert 0.40 < np.mean(inside[0.5]) < 0.72
     assert 0.70 < np.mean(inside[0.8]) < 0.95
+
+
+@given(st.integers(20, 60), st.integers(0, 99))
+def test_bounds_are_those_of_mapie(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y, asked = rng.normal(size=(n, 2)), rng.normal(size=n).round(1), rng.normal(size=(5, 2))
+    ours, theirs = (
+        CrossConformalRegressor(
+            LinearRegression(),
+            confidence_level=[0.1, 0.5, 0.9],
+            conformity_score=score,
+            cv=KFold(5),
+        )
+        .fit_conformalize(x, y)
+        .predict_interval(asked, aggregate_point_predictions=None)
+        for score in (SortedScore(), AbsoluteConformityScore())
+    )
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    np.testing.assert_array_equal(ours[1], theirs[1])
 
 
 def test_draws_have_the_conformal_quantiles(both: Runs) -> None:

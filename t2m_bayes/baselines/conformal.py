@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import pandas as pd
+from mapie.conformity_scores import AbsoluteConformityScore
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.model_selection import KFold, LeaveOneGroupOut, LeaveOneOut
 
@@ -153,6 +154,7 @@ class Conformal(BaseEstimator):  # type: ignore[misc]
         conformal = CrossConformalRegressor(
             WithContext(self.regressor, X[others], y[others]),
             confidence_level=levels,
+            conformity_score=SortedScore(),
             method="plus",
             cv=cv,
         )
@@ -195,6 +197,29 @@ class WithContext(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: pd.DataFrame) -> Floats:  # noqa: N803
         """Return the regressor's prediction. shape: (row,)."""
         return np.asarray(self.regressor_.predict(X))
+
+
+class SortedScore(AbsoluteConformityScore):  # type: ignore[misc]
+    """MAPIE's absolute score and its bounds, with every level read off one sort.
+
+    MAPIE looks for each level anew in each row, which takes most of the time of a comparison.
+    """
+
+    def get_bounds(
+        self,
+        X: pd.DataFrame,  # noqa: N803
+        alpha_np: Floats,
+        estimator: Any,
+        conformity_scores: Floats,
+        **settings: Any,
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return the prediction and the bounds of each level. shape: (row,), (row, level) twice."""
+        predicted, low, up = estimator.predict(X, ensemble=settings["ensemble"])
+        n = conformity_scores.size
+        rank = np.ceil((1 - alpha_np) * (n + 1)).astype(int)
+        below = np.sort(low - conformity_scores, axis=1)[:, n - rank]
+        above = np.sort(up + conformity_scores, axis=1)[:, rank - 1]
+        return predicted, below, above
 
 
 def _intervals(levels: list[float], conformal: Any, X: pd.DataFrame) -> Floats:  # noqa: N803
