@@ -24,8 +24,8 @@ help: ## list the targets
 demo: $(STAMP) ## train on the shipped samples, predict with bands, draw one picture
 	$(BIN)/python -m t2m_bayes demo --output outputs/demo $(ARGS)
 
-test: $(STAMP) ## run the tests that take seconds
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## run the tests that take seconds, on all cores
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -33,6 +33,14 @@ SMALL_ROWS = 30
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of the compiled model in one process, so that it is compiled once."""
+    for item in items:
+        if "small_compiled" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("compiled"))
+
+
 @pytest.fixture(scope="session")
 def small_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first runs of two LLMs on both devices, from the shipped samples and in their formats."""
