@@ -78,14 +78,17 @@ def benchmark(
             log.info("%s: %s", c.name, duration(time.perf_counter() - begun))
             sections.append(section)
             found += records
-    page = claims.header(data, (time.perf_counter() - started) / 60) + "".join(sections)
-    if json is not None:
-        write_json(found, json)
-    if output is None:
-        typer.echo(page)
-        return
+            # After every claim, so that an interruption loses one and not an hour.
+            page = claims.header(data, (time.perf_counter() - started) / 60) + "".join(sections)
+            if json is not None:
+                write_json(found, json)
+            if output is not None:
+                _write(page, output)
+    typer.echo(page if output is None else f"page written to {output}")
+
+
+def _write(page: str, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(f".{output.name}.part")
     part.write_text(page, encoding="utf-8")
     part.replace(output)
-    typer.echo(f"page written to {output}")
