@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -119,14 +121,15 @@ def compare(
             planned += _jobs(estimators, seed, split, table, scored, protocol.session)
     quick = [job for job in planned if job.estimator != BAYES]
     slow = [job for job in planned if job.estimator == BAYES]
-    results = []
+    compiled = compiled or compiler(table)
     pool = Parallel(n_jobs=min(jobs, max(len(quick), 1)), return_as="generator_unordered")
-    for result in pool(delayed(_regress)(job) for job in quick):
-        results.append(result)
-        done(len(results), len(planned))
-    for result in _sampled(
-        slow, compiled or compiler(table), {"cores": jobs} | (sampling or QUICK)
-    ):
+    regressed = pool(delayed(_regress)(job) for job in quick)
+    if slow:
+        # One core compiles while the others regress. What cannot be compiled is told below.
+        with suppress(DataError):
+            compiled()
+    results = []
+    for result in chain(regressed, _sampled(slow, compiled, {"cores": jobs} | (sampling or QUICK))):
         results.append(result)
         done(len(results), len(planned))
     fits = pd.DataFrame([fit for fit, _ in results]).assign(protocol=protocol.text)
