@@ -70,11 +70,11 @@ WHOLE_FIT: Final = Case(
 REAL: Final = (
     WHOLE_FIT,
     Case("few-shot-3", MMLU, "few-shot:3", 5, "three runs of each LLM predict all others"),
-    Case("few-shot-5", MMLU, "few-shot:5", 10, "five runs of each LLM predict all others"),
+    Case("few-shot-5", MMLU, "few-shot:5", 5, "five runs of each LLM predict all others"),
     Case("few-shot-50", MMLU, "few-shot:50", 5, "fifty runs of each LLM predict all others"),
     Case("thousands", MMLU, "random:0.8", 2, "four fifths of 4,239 runs predict the last fifth"),
     Case("new-llm", MMLU, "leave-llm-out", 1, "two LLMs predict a third, without any server run"),
-    Case("decode-half", SWEEPS, "random:0.5", 5, "half of both sweeps predicts the other"),
+    Case("decode-half", SWEEPS, "random:0.5", 3, "half of both sweeps predicts the other"),
     Case(
         "decode-far",
         SWEEPS,
@@ -83,7 +83,7 @@ REAL: Final = (
         "answers of up to 256 tokens predict those of up to 2,048",
     ),
     Case(
-        "prefill-folds", PREFILL, "kfold:5", 2, "the prefill sweep in five folds, stalls included"
+        "prefill-folds", PREFILL, "kfold:5", 1, "the prefill sweep in five folds, stalls included"
     ),
     Case(
         "prefill-far",
