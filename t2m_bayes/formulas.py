@@ -96,15 +96,36 @@ def noise_middle(fast: Any, slow: Any) -> Any:
     The noise is the skew t of Jones and Faddy (2003, doi:10.1111/1467-9868.00378): a lower tail of
     ``fast`` and an upper tail of ``slow`` degrees of freedom, because a run can stall and cannot
     outrun its hardware. It is a function of the ratio of two gamma variables of shapes ``fast/2``
-    and ``slow/2``; its middle is its value at the ratio of their medians, where the median of a
-    gamma variable of shape a is close to ``a exp(-1/(3 a))``.
+    and ``slow/2``; its middle is its value at the ratio of their medians.
 
     Args:
         fast: Degrees of freedom of the lower tail.
         slow: Degrees of freedom of the upper tail.
     """
-    ratio = (fast / slow) ** 0.5 * math.e ** ((1 / slow - 1 / fast) / 3)
+    ratio = _ratio_of_medians(fast, slow)
     return ((fast + slow) / 2) ** 0.5 * (ratio - 1 / ratio) / 2
+
+
+def noise_width(fast: Any, slow: Any) -> Any:
+    """Return the width of the noise of times without its tails, in units of its scale.
+
+    The slope of the function of :func:`noise_middle` at its middle, times the standard deviation of
+    the logarithm of the ratio: a gamma variable of shape a has a logarithm of variance close to
+    ``1/a + 1/(2 a**2)``. It is the distance of the quartiles over 1.349, to some 4 %, which is the
+    standard deviation where there are no tails.
+
+    Args:
+        fast: Degrees of freedom of the lower tail.
+        slow: Degrees of freedom of the upper tail.
+    """
+    ratio = _ratio_of_medians(fast, slow)
+    variance = 2 / fast + 2 / fast**2 + 2 / slow + 2 / slow**2
+    return ((fast + slow) / 2 * variance) ** 0.5 * (ratio + 1 / ratio) / 4
+
+
+def _ratio_of_medians(fast: Any, slow: Any) -> Any:
+    """Return the root of the ratio of the gamma medians, each near ``a * exp(-1 / (3 a))``."""
+    return (fast / slow) ** 0.5 * math.e ** ((1 / slow - 1 / fast) / 3)
 
 
 def decode_power(busy_w: Any, growth: Any, output_tokens: Any) -> Any:

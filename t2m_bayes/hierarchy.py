@@ -27,6 +27,7 @@ from t2m_bayes.formulas import (
     decode_time,
     floored,
     noise_middle,
+    noise_width,
     prefill_compute_time,
 )
 from t2m_bayes.pooling import partially_pooled, prior_variable
@@ -178,6 +179,9 @@ def latency_model(
             "series",
         )
         log_step_series = pm.Deterministic("log_step_series", log_rate - at_median, dims="series")
+        # Heavy tails with a small scale are as wide as light ones with a large: readings pin the
+        # width.
+        tails = prior("tail_fast_decode"), prior("tail_slow_decode")
         log_noise = prior("log_noise_decode", dims="device")
         noise_decode = partially_pooled(
             "log_noise_decode_series",
@@ -185,9 +189,9 @@ def latency_model(
             log_noise[cell_device][series_cell],
             prior("spread_noise_decode"),
             "series",
+            pinned=pt.log(noise_width(*tails)),
         )
         timer = prior("timer_decode")
-        tails = prior("tail_fast_decode"), prior("tail_slow_decode")
         if design.decode_s.size:
             s = data["decode_series"]
             # A series without a level of its own: the session's spread joins its readings' noise.
@@ -319,6 +323,7 @@ def latency_model(
         k = design.prompt_stair
         log_prompt = level[k] + rise[k] * (design.prompt_tokens - anchor[k]) / TILE
         unread = pt.switch(stair_read > 0, 0.0, tau_stair**2)[k]
+        tails = prior("tail_fast_prefill"), prior("tail_slow_prefill")
         log_noise = prior("log_noise_prefill", dims="device")
         noise_prefill = partially_pooled(
             "log_noise_prefill_cell",
@@ -326,6 +331,7 @@ def latency_model(
             log_noise[cell_device],
             prior("spread_noise_prefill"),
             "cell",
+            pinned=pt.log(noise_width(*tails)),
         )
         s, prompt = data["prefill_series"], data["prefill_prompt"]
         mean = log_prompt[prompt] + log_session[s]
@@ -334,7 +340,6 @@ def latency_model(
             + data["prefill_rounding"] * pt.exp(-2 * mean)
             + unread[prompt]
         )
-        tails = prior("tail_fast_prefill"), prior("tail_slow_prefill")
         _observed("prefill", mean, scale, tails, data["log_prefill"])
     return model
 

@@ -28,7 +28,9 @@ def prior_variable(priors: Mapping[str, Prior], name: str, **kwargs: Any) -> Any
     return pm.LogNormal(name, np.log(prior.centre), prior.sd, **kwargs)
 
 
-def partially_pooled(name: str, read: Any, mean: Any, sd: Any, dims: str) -> Any:
+def partially_pooled(
+    name: str, read: Any, mean: Any, sd: Any, dims: str, *, pinned: Any = 0.0
+) -> Any:
     """Return a group of normals, centred where readings pin them and non-centred where none do.
 
     Centred groups suit precise readings and make funnels without any; non-centred the reverse.
@@ -40,8 +42,13 @@ def partially_pooled(name: str, read: Any, mean: Any, sd: Any, dims: str) -> Any
         mean: Mean of the population, for all or for each member.
         sd: Its standard deviation.
         dims: Dimension of the group.
+        pinned: What to add to a member for the sum that readings pin, where they pin no member by
+            itself; the sum is then what is sampled.
     """
     raw = pm.Normal(
-        f"{name}_raw", pt.switch(read > 0, mean, 0.0), pt.switch(read > 0, sd, 1.0), dims=dims
+        f"{name}_raw",
+        pt.switch(read > 0, mean + pinned, 0.0),
+        pt.switch(read > 0, sd, 1.0),
+        dims=dims,
     )
-    return pm.Deterministic(name, pt.switch(read > 0, raw, mean + sd * raw), dims=dims)
+    return pm.Deterministic(name, pt.switch(read > 0, raw - pinned, mean + sd * raw), dims=dims)

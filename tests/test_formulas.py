@@ -13,6 +13,7 @@ from t2m_bayes.formulas import (
     decode_time,
     floored,
     noise_middle,
+    noise_width,
     padded,
     prefill_compute_time,
 )
@@ -51,6 +52,12 @@ def test_the_middle_of_the_noise_is_close_to_its_median(fast: float, slow: float
     below = stats.jf_skew_t.cdf(noise_middle(fast, slow), fast / 2, slow / 2)
     assert below == pytest.approx(0.5, abs=0.03)
     assert noise_middle(fast, fast) == 0
+
+
+@given(st.floats(2, 50), st.floats(2, 50))
+def test_the_width_of_the_noise_is_that_of_its_quartiles(fast: float, slow: float) -> None:
+    low, high = stats.jf_skew_t.ppf([0.25, 0.75], fast / 2, slow / 2)
+    assert noise_width(fast, slow) == pytest.approx((high - low) / 1.349, rel=0.05)
 
 
 @pytest.mark.parametrize("tails", [(10.0, 2.5), (4.0, 4.0), (30.0, 1.5)])
