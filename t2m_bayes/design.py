@@ -28,6 +28,12 @@ TILE: Final = 64
 PINNED: Final = 5.0
 """Standard errors from zero at which readings tell more of a coefficient than its population."""
 
+FLAT_GROWTH: Final = 0.25
+"""Largest slope of log prefill over log prompt that shows the floor under it."""
+
+FLAT_SPAN: Final = 0.2
+"""Least range of log prompts for that slope to say anything."""
+
 UNKNOWN_INPUT: Final = (200.0, 150.0)
 """Mean and standard deviation, in tokens, of a prompt length nothing is known about. Questions of
 multiple-choice benchmarks run from 90 to 1,000 tokens; decode time hardly depends on it."""
@@ -264,6 +270,20 @@ def tiles_read(design: Design) -> Ints:
     stairs = np.unique(design.prompt_stair[design.prefill_prompt])
     cells = np.array([c for c, _ in design.coords.stairs], dtype=int)[stairs]
     return np.bincount(cells, minlength=len(design.coords.cells))
+
+
+def floor_shown(design: Design) -> NDArray[np.bool_]:
+    """Return whether each cell's prefill hardly grows with the prompt. shape: (cell,)."""
+    tokens = np.log(design.prompt_tokens[design.prefill_prompt])
+    cells = np.array([c for c, _ in design.coords.stairs], dtype=int)
+    cell = cells[design.prompt_stair[design.prefill_prompt]]
+    seconds = np.log(design.prefill_s)
+    shown = np.zeros(len(design.coords.cells), dtype=bool)
+    for c in np.unique(cell):
+        x, y = tokens[cell == c], seconds[cell == c]
+        if np.ptp(x) >= FLAT_SPAN:
+            shown[c] = np.cov(x, y)[0, 1] < FLAT_GROWTH * x.var(ddof=1)
+    return shown
 
 
 def cell_far(design: Design) -> Floats:

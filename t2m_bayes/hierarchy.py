@@ -14,6 +14,7 @@ from t2m_bayes.design import (
     Design,
     cell_far,
     context_pinned,
+    floor_shown,
     main_series,
     series_context,
     stair_anchor,
@@ -237,7 +238,7 @@ def latency_model(
         )
         floor_here = partially_pooled(
             "log_floor_here",
-            curved,
+            data["cell_read_floor"],
             pt.log(pt.exp(log_prefill_overhead)[cell_device] + pt.exp(log_step)) + main_session,
             prior("tau_floor"),
             "cell",
@@ -372,12 +373,14 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     other[main_series(design)] = 0
     rounding = design.resolution_s**2 / 12
     anchor = stair_anchor(design)
+    curve = tiles_read(design) >= CURVE_TILES
     return {
         "cell_read_decode": cell_decode,
         "cell_read_context": _seen(series_cell[context_read > 0], n_cells),
         "cell_read_prefill": cell_prefill,
         "cell_far": cell_far(design),
-        "cell_read_curve": (tiles_read(design) >= CURVE_TILES).astype(float),
+        "cell_read_curve": curve.astype(float),
+        "cell_read_floor": (curve | floor_shown(design)).astype(float),
         "series_read_decode": (decode_readings >= SERIES_READINGS).astype(float),
         "series_read_noise": (decode_readings >= NOISE_READINGS).astype(float),
         "series_read_context": context_read,

@@ -11,7 +11,7 @@ import pytest
 from xarray import DataTree
 
 from t2m_bayes import fits
-from t2m_bayes.design import make_design, tile_of
+from t2m_bayes.design import floor_shown, make_design, tile_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.inference import Compiled
@@ -220,6 +220,15 @@ def test_a_fit_comes_back_as_it_was(small_fit: Fit, small_fit_folder: object) ->
     requests = make_requests(again, "8B", PROMPTS, OUTPUTS)
     a, b = predict(again, requests), predict(small_fit, requests)
     np.testing.assert_allclose(a.draws["total_s"], b.draws["total_s"], rtol=1e-4)
+
+
+def test_a_flat_prefill_shows_the_floor(small_runs: Runs) -> None:
+    frame = small_runs.frame.copy()
+    flat = frame["llm"].eq("DSR1-Qwen-1.5B")
+    steep = (frame["input_tokens"] / 1000).where(~flat, 0.05)
+    design = make_design(frame.assign(prefill_s=steep, total_s=np.nan))
+    llms = [design.coords.llms[m] for m, _ in design.coords.cells]
+    np.testing.assert_array_equal(floor_shown(design), [m == "DSR1-Qwen-1.5B" for m in llms])
 
 
 def test_unknown_prompt_lengths_keep_their_decode(small_runs: Runs) -> None:
