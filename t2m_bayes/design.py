@@ -273,14 +273,15 @@ def tiles_read(design: Design) -> Ints:
 
 
 def floor_shown(design: Design) -> NDArray[np.bool_]:
-    """Return whether each cell's prefill hardly grows with the prompt. shape: (cell,)."""
+    """Return whether prefill hardly grows over a cell's short prompts. shape: (cell,)."""
     tokens = np.log(design.prompt_tokens[design.prefill_prompt])
     cells = np.array([c for c, _ in design.coords.stairs], dtype=int)
     cell = cells[design.prompt_stair[design.prefill_prompt]]
     seconds = np.log(design.prefill_s)
     shown = np.zeros(len(design.coords.cells), dtype=bool)
     for c in np.unique(cell):
-        x, y = tokens[cell == c], seconds[cell == c]
+        short = (cell == c) & (tokens <= tokens[cell == c].min() + np.log(2))
+        x, y = tokens[short], seconds[short]
         if np.ptp(x) >= FLAT_SPAN:
             shown[c] = np.cov(x, y)[0, 1] < FLAT_GROWTH * x.var(ddof=1)
     return shown
