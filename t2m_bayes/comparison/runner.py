@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -121,15 +120,12 @@ def compare(
             planned += _jobs(estimators, seed, split, table, scored, protocol.session)
     quick = [job for job in planned if job.estimator != BAYES]
     slow = [job for job in planned if job.estimator == BAYES]
-    compiled = compiled or compiler(table)
     pool = Parallel(n_jobs=min(jobs, max(len(quick), 1)), return_as="generator_unordered")
     regressed = pool(delayed(_regress)(job) for job in quick)
-    if slow:
-        # One core compiles while the others regress. What cannot be compiled is told below.
-        with suppress(DataError):
-            compiled()
+    # The model is compiled here, on one core, while the others regress.
+    sampled = _sampled(slow, compiled or compiler(table), {"cores": jobs} | (sampling or QUICK))
     results = []
-    for result in chain(regressed, _sampled(slow, compiled, {"cores": jobs} | (sampling or QUICK))):
+    for result in chain(regressed, sampled):
         results.append(result)
         done(len(results), len(planned))
     fits = pd.DataFrame([fit for fit, _ in results]).assign(protocol=protocol.text)
@@ -193,21 +189,19 @@ def _regress(job: _Job) -> tuple[dict[str, Any], pd.DataFrame | None]:
 def _sampled(
     jobs: list[_Job], compiled: Callable[[], Compiled], sampling: dict[str, Any]
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame | None]]:
-    """Fit and score the Bayesian model in this process: what is compiled cannot be sent to others.
+    """Compile the Bayesian model, and fit and score it as the results are asked for.
 
-    It is compiled once; the seconds of a fit are without that.
+    In this process: what is compiled cannot be sent to others. The seconds of a fit are without it.
     """
     if not jobs:
-        return
+        return iter(())
     from t2m_bayes.sampling import Sampling
 
     try:
         model = Bayes(compiled(), Sampling(**sampling))
     except DataError as error:
-        yield from ((_failure(job, error), None) for job in jobs)
-        return
-    for job in jobs:
-        yield _run(job, lambda: model)
+        return iter([(_failure(job, error), None) for job in jobs])
+    return (_run(job, lambda: model) for job in jobs)
 
 
 def _run(job: _Job, make: Callable[[], Estimator]) -> tuple[dict[str, Any], pd.DataFrame | None]:
