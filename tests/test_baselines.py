@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from t2m_bayes import cli
 from t2m_bayes.baselines import saved
-from t2m_bayes.baselines.conformal import Conformal, SortedScore
+from t2m_bayes.baselines.conformal import CONFIDENCE, Conformal, SortedScore
 from t2m_bayes.baselines.pipelines import linear
 from t2m_bayes.baselines.registry import METHODS, method
 from t2m_bayes.baselines.regression import Regression
@@ -127,7 +127,7 @@ def test_bounds_are_those_of_mapie(n: int, seed: int) -> None:
     ours, theirs = (
         CrossConformalRegressor(
             LinearRegression(),
-            confidence_level=[0.1, 0.5, 0.9],
+            confidence_level=[level for level in CONFIDENCE if level <= 0.9],
             conformity_score=score,
             cv=KFold(5),
         )

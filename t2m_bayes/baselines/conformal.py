@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 import pandas as pd
 from mapie.conformity_scores import AbsoluteConformityScore
+from mapie.regression import CrossConformalRegressor
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.model_selection import KFold, LeaveOneGroupOut, LeaveOneOut
 
@@ -130,8 +131,6 @@ class Conformal(BaseEstimator):  # type: ignore[misc]
         group: NDArray[Any] | None = None,
     ) -> None:
         """Calibrate bands of one kind on some rows; all others are trained on in every fold."""
-        from mapie.regression import CrossConformalRegressor
-
         chosen = np.flatnonzero(rows)
         if chosen.size < LEAST_ROWS:
             return
