@@ -273,17 +273,18 @@ def tiles_read(design: Design) -> Ints:
 
 
 def floor_shown(design: Design) -> NDArray[np.bool_]:
-    """Return whether prefill hardly grows over a cell's short prompts. shape: (cell,)."""
-    tokens = np.log(design.prompt_tokens[design.prefill_prompt])
-    cells = np.array([c for c, _ in design.coords.stairs], dtype=int)
-    cell = cells[design.prompt_stair[design.prefill_prompt]]
-    seconds = np.log(design.prefill_s)
+    """Return whether prefill hardly grows over a cell's short prompts. shape: (cell,).
+
+    That is, over those of up to twice its shortest.
+    """
+    tokens = design.prompt_tokens[design.prefill_prompt]
+    cell = np.array([c for c, _ in design.coords.series], dtype=int)[design.prefill_series]
     shown = np.zeros(len(design.coords.cells), dtype=bool)
     for c in np.unique(cell):
-        short = (cell == c) & (tokens <= tokens[cell == c].min() + np.log(2))
-        x, y = tokens[short], seconds[short]
+        short = (cell == c) & (tokens <= 2 * tokens[cell == c].min())
+        x, y = np.log(tokens[short]), np.log(design.prefill_s[short])
         if np.ptp(x) >= FLAT_SPAN:
-            shown[c] = np.cov(x, y)[0, 1] < FLAT_GROWTH * x.var(ddof=1)
+            shown[c] = np.polyfit(x, y, 1)[0] < FLAT_GROWTH
     return shown
 
 
