@@ -172,14 +172,14 @@ def latency_model(
         context = pt.exp(log_context_series)
         at_median = pt.log1p(context * data["series_context"])
         tau_session_decode = prior("tau_session_decode")
-        log_rate = partially_pooled(
-            "log_rate",
+        log_step_series = partially_pooled(
+            "log_step_series",
             data["series_read_decode"],
-            log_step[series_cell] + at_median,
+            log_step[series_cell],
             tau_session_decode,
             "series",
+            pinned=at_median,
         )
-        log_step_series = pm.Deterministic("log_step_series", log_rate - at_median, dims="series")
         # Heavy tails with a small scale are as wide as light ones with a large: readings pin the
         # width.
         tails = prior("tail_fast_decode"), prior("tail_slow_decode")
@@ -230,21 +230,20 @@ def latency_model(
         )
         read = data["cell_read_prefill"]
         curved = data["cell_read_curve"]
-        # A cell's levels are stated in its main session, which pins them.
+        # A cell's levels are pinned in its main session.
         tau_session = prior("tau_session_prefill")
         main_session = partially_pooled("log_main_session", read, 0.0, tau_session, "cell")
-        token_here = partially_pooled(
-            "log_token_here", read, token_mean + main_session, prior("tau_token"), "cell"
+        log_token = partially_pooled(
+            "log_token", read, token_mean, prior("tau_token"), "cell", pinned=main_session
         )
-        floor_here = partially_pooled(
-            "log_floor_here",
+        log_floor = partially_pooled(
+            "log_floor",
             data["cell_read_floor"],
-            pt.log(pt.exp(log_prefill_overhead)[cell_device] + pt.exp(log_step)) + main_session,
+            pt.log(pt.exp(log_prefill_overhead)[cell_device] + pt.exp(log_step)),
             prior("tau_floor"),
             "cell",
+            pinned=main_session,
         )
-        pm.Deterministic("log_token", token_here - main_session, dims="cell")
-        pm.Deterministic("log_floor", floor_here - main_session, dims="cell")
         log_quadratic = partially_pooled(
             "log_quadratic",
             curved,
@@ -277,6 +276,7 @@ def latency_model(
         )
 
         tile_effect = pm.Normal("tile_effect", 0, 1, dims="device_tile") * prior("tau_tile")
+        token_here, floor_here = log_token + main_session, log_floor + main_session
         stair_token = pt.exp(token_here[stair_cell] + tile_effect[stair_device_tile])
 
         def log_smooth(tokens: NDArray[np.float64]) -> Any:
@@ -422,7 +422,7 @@ def starting_point(design: Design) -> dict[str, NDArray[np.float64]]:
         if own.size >= SERIES_READINGS:
             rate[s] = np.median(own)
     stair = _smoothed_levels(design)
-    start = {"log_rate_raw": rate}
+    start = {"log_step_series_raw": rate}
     if stair.size:
         start |= {
             "log_stair_anchored_raw": stair,

@@ -296,7 +296,7 @@ def _reported(fit: Fit) -> xr.Dataset:
 
 def _saved(models: Sequence[pm.Model]) -> dict[str, tuple[str, ...]]:
     """Return the variables a fit keeps, with their dims: all but the raw side of the groups."""
-    skipped = ("_raw", "_here", "_main_session", "_other_session", "bend", "log_rate", "_anchored")
+    skipped = ("_raw", "_main_session", "_other_session", "bend", "_anchored")
     return {
         variable.name: tuple(model.named_vars_to_dims.get(variable.name, ()))
         for model in models

@@ -42,8 +42,8 @@ def partially_pooled(
         mean: Mean of the population, for all or for each member.
         sd: Its standard deviation.
         dims: Dimension of the group.
-        pinned: What to add to a member for the sum that readings pin, where they pin no member by
-            itself; the sum is then what is sampled.
+        pinned: What must be added to a member for what its readings pin. A centred member is
+            sampled as that sum.
     """
     raw = pm.Normal(
         f"{name}_raw",

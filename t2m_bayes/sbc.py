@@ -172,7 +172,8 @@ def calibrate(
     )
     if path.exists():
         found = Calibration.load(path)
-        if {k: v for k, v in found.setup.items() if k != "created"} != setup:
+        known = {k: v for k, v in found.setup.items() if k != "created"}
+        if known != setup or found.parameters != done.parameters:
             raise DataError(f"{path} holds ranks of another setup: remove it, or name another file")
         done = found
     for i in range(len(done.ranks), simulations):
