@@ -16,6 +16,7 @@ from t2m_bayes.design import Coords
 from t2m_bayes.errors import FitError
 from t2m_bayes.schema import ENERGIES, TIMES
 from t2m_bayes.sensor import Sensor
+from t2m_bayes.writing import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,7 +129,6 @@ def save(fit: Fit, directory: Path | str) -> Path:
     import xarray as xr
 
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     header = {
         "format": FORMAT,
         "coords": asdict(fit.coords),
@@ -158,12 +158,9 @@ def save(fit: Fit, directory: Path | str) -> Path:
         text_bytes = json.dumps(dict(fit.evidence), separators=(",", ":")).encode()
         dataset[EVIDENCE] = ("byte", np.frombuffer(text_bytes, dtype=np.uint8))
     encoding = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
-    part = directory / f".{POSTERIOR}.part"
-    dataset.to_netcdf(part, engine="h5netcdf", encoding=encoding)
-    text = directory / f".{PROVENANCE}.part"
-    text.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
-    part.replace(directory / POSTERIOR)
-    text.replace(directory / PROVENANCE)
+    with replacing(directory / PROVENANCE) as text, replacing(directory / POSTERIOR) as part:
+        dataset.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+        text.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
     (directory / REGRESSION).unlink(missing_ok=True)
     return directory
 

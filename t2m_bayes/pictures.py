@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from t2m_bayes import evidence_figures as draw
 from t2m_bayes.errors import FitError
+from t2m_bayes.writing import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,12 +57,11 @@ def write(fit: Fit, directory: Path) -> list[Path]:
         FitError: The fit holds no evidence.
     """
     drawn = pictures(fit)
-    directory.mkdir(parents=True, exist_ok=True)
     files = []
     for name, figure in drawn.items():
-        part = directory / f".{name}.png"
-        figure.savefig(part, dpi=150)
-        files.append(part.replace(directory / f"{name}.png"))
+        files.append(directory / f"{name}.png")
+        with replacing(files[-1]) as part:
+            figure.savefig(part, dpi=150, format="png")
     return files
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 
 from t2m_bayes.errors import DataError
+from t2m_bayes.writing import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -373,9 +374,7 @@ def open_writer(
         return
     if output.is_dir():
         raise DataError(f"{output}: a folder; name a file to write")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.part")
-    try:
+    with replacing(output) as part:
         if output.suffix.lower() == ".parquet":
             writer = ParquetWriter(source, answers, part)
             try:
@@ -385,9 +384,6 @@ def open_writer(
         else:
             with part.open("w", encoding="utf-8", newline="") as handle:
                 yield CsvWriter(source, answers, handle)
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _coded(texts: list[str]) -> tuple[list[str], Codes]:

@@ -24,6 +24,7 @@ from t2m_bayes.hierarchy import model_data, starting_point
 from t2m_bayes.inference import Compiled, compile_model, package_versions
 from t2m_bayes.sampling import Sampling, sample_graph
 from t2m_bayes.schema import Runs, data_hash
+from t2m_bayes.writing import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,9 +105,8 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write the ranks as JSON, under a temporary name first."""
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Calibration:

@@ -9,6 +9,7 @@ from typing import Final
 from t2m_bayes.baselines.regression import Regression
 from t2m_bayes.errors import FitError
 from t2m_bayes.fits import POSTERIOR, PROVENANCE, REGRESSION
+from t2m_bayes.writing import replacing
 
 TRUSTED: Final = ("t2m_bayes.", "mapie.", "sklearn.", "numpy.", "pandas.", "xgboost.", "builtins.")
 """Packages whose types a file may hold; one with any other is turned away unread."""
@@ -31,14 +32,10 @@ def save(regression: Regression, directory: Path | str) -> Path:
     from skops import io
 
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    part = directory / f".{REGRESSION}.part"
-    io.dump(regression, part, compression=ZIP_DEFLATED, compresslevel=6)
-    text = directory / f".{PROVENANCE}.part"
     header = {"provenance": regression.provenance}
-    text.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
-    part.replace(directory / REGRESSION)
-    text.replace(directory / PROVENANCE)
+    with replacing(directory / PROVENANCE) as text, replacing(directory / REGRESSION) as part:
+        io.dump(regression, part, compression=ZIP_DEFLATED, compresslevel=6)
+        text.write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
     (directory / POSTERIOR).unlink(missing_ok=True)
     return directory
 

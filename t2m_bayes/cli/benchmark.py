@@ -14,6 +14,7 @@ from t2m_bayes.cli.compare import progress, runner_names, write_json
 from t2m_bayes.cli.options import sample_paths
 from t2m_bayes.cli.output import duration, log
 from t2m_bayes.errors import DataError
+from t2m_bayes.writing import replacing
 
 EXAMPLES: Final = """\b
 Examples:
@@ -83,12 +84,6 @@ def benchmark(
             if json is not None:
                 write_json(found, json)
             if output is not None:
-                _write(page, output)
+                with replacing(output) as part:
+                    part.write_text(page, encoding="utf-8")
     typer.echo(page if output is None else f"page written to {output}")
-
-
-def _write(page: str, output: Path) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(output)

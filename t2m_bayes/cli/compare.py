@@ -17,6 +17,7 @@ from t2m_bayes.cli.options import (
 )
 from t2m_bayes.cli.output import duration, log, percent
 from t2m_bayes.errors import DataError
+from t2m_bayes.writing import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -179,10 +180,8 @@ def write_json(found: list[dict[str, Any]], path: Path) -> None:
     """Write records as JSON, under a temporary name first."""
     import json as library
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(library.dumps(found, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(library.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def write_folder(compared: Comparison, found: list[dict[str, Any]], folder: Path) -> None:
@@ -196,6 +195,5 @@ def write_folder(compared: Comparison, found: list[dict[str, Any]], folder: Path
     write_cells(pd.DataFrame(found), folder / "scores.csv")
     write_json(found, folder / "scores.json")
     for name, figure in draw(compared).items():
-        part = folder / f".{name}.part.png"
-        figure.savefig(part, dpi=150, bbox_inches="tight")
-        part.replace(folder / f"{name}.png")
+        with replacing(folder / f"{name}.png") as part:
+            figure.savefig(part, dpi=150, bbox_inches="tight", format="png")

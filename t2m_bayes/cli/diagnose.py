@@ -10,6 +10,7 @@ import typer
 from t2m_bayes.cli.options import FitOption, read_posterior
 from t2m_bayes.cli.output import log
 from t2m_bayes.errors import DataError
+from t2m_bayes.writing import replacing
 
 EXAMPLES: Final = """\b
 Examples:
@@ -100,7 +101,5 @@ def _words(check: Any) -> tuple[str, str]:
 def _write(path: Path, value: Any) -> None:
     import json
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

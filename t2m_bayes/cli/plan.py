@@ -11,6 +11,7 @@ import typer
 from t2m_bayes.cli.options import FitOption, SessionKind, read_posterior
 from t2m_bayes.cli.output import duration, log, percent, print_table
 from t2m_bayes.errors import DataError
+from t2m_bayes.writing import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,10 +161,7 @@ def _write(output: Path, header: list[str], rows: Sequence[tuple[Any, ...]]) -> 
 
     if output.is_dir():
         raise DataError(f"{output}: a folder; name a file to write")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.part")
-    with part.open("w", encoding="utf-8", newline="") as handle:
+    with replacing(output) as part, part.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
         writer.writerows((*row[:-1], f"{row[-1]:.4g}") for row in rows)
-    part.replace(output)

@@ -9,6 +9,7 @@ from typing import Final
 import pandas as pd
 
 from t2m_bayes.errors import DataError
+from t2m_bayes.writing import replacing
 
 PARQUET_MAGIC: Final = b"PAR1"
 
@@ -58,10 +59,8 @@ def write_cells(table: pd.DataFrame, path: Path) -> None:
     """
     if path.is_dir():
         raise DataError(f"{path}: a folder; name a file to write")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    if path.suffix.lower() == ".parquet":
-        table.to_parquet(part, index=False)
-    else:
-        part.write_text(csv_text(table), encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as part:
+        if path.suffix.lower() == ".parquet":
+            table.to_parquet(part, index=False)
+        else:
+            part.write_text(csv_text(table), encoding="utf-8")

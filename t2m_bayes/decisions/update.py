@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from t2m_bayes import fits
 from t2m_bayes.errors import DataError, FitError
 from t2m_bayes.schema import Runs, SourceReport, data_hash
+from t2m_bayes.writing import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +24,8 @@ def keep_rows(frame: pd.DataFrame, folder: Path) -> None:
         frame: The run table.
         folder: The folder of the fit.
     """
-    part = folder / f".{ROWS}.part"
-    frame.to_parquet(part, index=False)
-    part.replace(folder / ROWS)
+    with replacing(folder / ROWS) as part:
+        frame.to_parquet(part, index=False)
 
 
 def read_earlier(path: Path) -> Runs:

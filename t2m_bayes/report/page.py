@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from t2m_bayes.report import contents
 from t2m_bayes.report.calculator import export
+from t2m_bayes.writing import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,8 +82,6 @@ def write(html: str, output: Path) -> Path:
     Returns:
         The file.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(f".{output.name}.part")
-    part.write_text(html, encoding="utf-8")
-    part.replace(output)
+    with replacing(output) as part:
+        part.write_text(html, encoding="utf-8")
     return output
