@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import nutpie
 import pymc as pm
+import pytensor.tensor as pt
+import xarray as xr
+from pytensor.compile.maker import function
+from pytensor.graph.replace import vectorize_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import xarray as xr
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -64,6 +67,9 @@ def compile_graph(model: pm.Model, start: Mapping[str, Floats]) -> Any:
     try:
         return nutpie.compile_pymc_model(
             model,
+            # What is computed from the variables takes NumPy half a second for all draws, and some
+            # twenty seconds to compile.
+            var_names=list(variables),
             initial_points={name: value for name, value in start.items() if name in variables},
             jitter_rvs={v for name, v in variables.items() if name not in start},
         )
@@ -98,29 +104,61 @@ def sample_graph(
         "cores": sampling.cores,
         "target_accept": sampling.target_accept,
     }
+    # A graph without one kind of reading holds only part of the data.
+    data = {name: value for name, value in data.items() if name in model.named_vars}
+    sampled: xr.DataTree
     if sampling.sampler == "nutpie":
-        sampled: xr.DataTree = nutpie.sample(
-            # A graph without one kind of reading holds only part of the data.
+        held = {v.name for v in compiled.shared_var_keys}
+        sampled = nutpie.sample(
             _starting(compiled, start).with_data(
-                **{v.name: data[v.name] for v in compiled.shared_var_keys}
+                **{name: value for name, value in data.items() if name in held}
             ),
             **settings,
             seed=sampling.seed,
             progress_bar=sampling.progress,
             save_warmup=False,
         )
+        posterior = sampled["posterior"].to_dataset()
+        sampled["posterior"] = _with_deterministics(model, data, posterior)
         return sampled
     variables = {v.name for v in model.free_RVs}
     with model:
-        pm.set_data({name: value for name, value in data.items() if name in model.named_vars})
-        from_pymc: xr.DataTree = pm.sample(
+        pm.set_data(data)
+        sampled = pm.sample(
             **settings,
             random_seed=sampling.seed,
             progressbar=sampling.progress,
             nuts_sampler="pymc",
             initvals={name: value for name, value in start.items() if name in variables},
         )
-    return from_pymc
+    return sampled
+
+
+def _with_deterministics(
+    model: pm.Model, data: Mapping[str, NDArray[Any]], posterior: xr.Dataset
+) -> xr.Dataset:
+    """Return a posterior of free variables with what the model computes from them and the data."""
+    free: dict[Any, Any] = {
+        v: pt.tensor(v.name, dtype=v.dtype, shape=(None, None, *v.type.shape))
+        for v in model.free_RVs
+    }
+    given: dict[Any, Any] = {
+        model[name]: pt.constant(value, dtype=model[name].dtype) for name, value in data.items()
+    }
+    computed = function(
+        list(free.values()),
+        vectorize_graph(list(model.deterministics), free | given),
+        mode="FAST_COMPILE",
+        on_unused_input="ignore",
+    )
+    values = computed(*(posterior[v.name].to_numpy() for v in free))
+    dims = {v.name: model.named_vars_to_dims.get(v.name, ()) for v in model.deterministics}
+    found = {
+        name: (("chain", "draw", *dims[name]), value)
+        for name, value in zip(dims, values, strict=True)
+    }
+    kept = {d: list(model.coords[d]) for names in dims.values() for d in names}
+    return posterior.assign(found).assign_coords(kept)
 
 
 def _starting(compiled: Any, start: Mapping[str, Floats]) -> Any:
