@@ -31,7 +31,7 @@ from t2m_bayes.formulas import (
     noise_width,
     prefill_compute_time,
 )
-from t2m_bayes.pooling import partially_pooled, prior_variable
+from t2m_bayes.pooling import partially_pooled, prior_variable, static_shape
 from t2m_bayes.priors import (
     KV_SHARE,
     REFERENCE_GB,
@@ -122,8 +122,11 @@ def latency_model(
             "stair": coords.stair_names(),
             "device_tile": list(range(len(coords.device_tiles))),
         }
-    with pm.Model(coords=dims) as model:
-        data = {name: pm.Data(name, value) for name, value in model_data(design).items()}
+    with pm.Model(coords=dims, check_bounds=False) as model:
+        data = {
+            name: pm.Data(name, value, shape=static_shape(name, value, dims))
+            for name, value in model_data(design).items()
+        }
 
         prior = partial(prior_variable, priors)
 
@@ -309,7 +312,7 @@ def latency_model(
         log_anchored = partially_pooled("log_stair_anchored", stair_read, usual, tau_stair, "stair")
         rise = partially_pooled(
             "rise",
-            data["rise_read"],
+            data["stair_rise_read"],
             log_smooth(tile * TILE) - log_smooth((tile - 1) * TILE + 1),
             prior("tau_rise") * TILE / tile_middle(tile),
             "stair",
@@ -389,7 +392,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
         "stair_read": (readings >= STAIR_READINGS).astype(float),
         "stair_anchor": anchor,
         "stair_series": stair_series(design),
-        "rise_read": (stair_spread(design) >= TILE / 4).astype(float),
+        "stair_rise_read": (stair_spread(design) >= TILE / 4).astype(float),
         "decode_series": design.decode_series,
         "decode_input": design.decode_input,
         "decode_input_sd": design.decode_input_sd,

@@ -1,4 +1,4 @@
-"""The two kinds of variable that the models are made of: those with a prior, and pooled groups."""
+"""What the models are made of: variables with a prior, pooled groups, and arrays of data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytensor.tensor as pt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
     from t2m_bayes.priors import Prior
 
@@ -52,3 +54,16 @@ def partially_pooled(
         dims=dims,
     )
     return pm.Deterministic(name, pt.switch(read > 0, raw - pinned, mean + sd * raw), dims=dims)
+
+
+def static_shape(name: str, value: NDArray[Any], dims: Mapping[str, Any]) -> tuple[int | None, ...]:
+    """Return what a compiled graph may take for granted of the shape of an array of data.
+
+    The graph of a fixed shape holds no checks of it, and compiles faster.
+
+    Args:
+        name: Name of the array: ``<dim>_...`` if it has one value for each member of a dim.
+        value: The array.
+        dims: The model's dims.
+    """
+    return value.shape if name.partition("_")[0] in dims else (None,) * value.ndim
