@@ -165,7 +165,6 @@ def power_model(
                 data["phase_prefill_s"],
                 data["phase_decode_s"],
                 prior("sensor_lag", dims="sensor")[sensor],
-                prior("sensor_delay", dims="sensor")[sensor],
             )
             shown = pt.switch(data["phase_part"] > 0, decode, prefill)
             pm.StudentT(
@@ -285,7 +284,7 @@ def power_start(
     usual = [np.median(c[c != off]) if (c != off).any() else np.log(idle_w) + 1 for c in cell]
     dims = {
         "decode_power_growth": n_devices,
-        **dict.fromkeys(("sample_phase", "sample_jitter", "sensor_lag", "sensor_delay"), n_sensors),
+        **dict.fromkeys(("sample_phase", "sample_jitter", "sensor_lag"), n_sensors),
         "rail_offset": len(readings.offsets),
     }
     near = {

@@ -44,7 +44,6 @@ class SensorDraws:
         jitter: Scale of that offset, in periods.
         idle_share: Share of windows by their idle samples. shape: (sample, idle_samples)
         lag_s: Time constant of a fast sensor.
-        delay_s: Time by which its window comes late.
     """
 
     sensor: Sensor
@@ -56,7 +55,6 @@ class SensorDraws:
     jitter: Floats
     idle_share: Floats
     lag_s: Floats
-    delay_s: Floats
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,6 @@ class PowerDraws:
                 prefill_s,
                 np.maximum(decode_s, np.finfo(decode_s.dtype).tiny),
                 shown.lag_s,
-                shown.delay_s,
             )
         factor = shown.rails
         if z is not None:
@@ -330,7 +327,6 @@ def _sensor_draws(
         jitter=flat("sample_jitter"),
         idle_share=flat("idle_share"),
         lag_s=flat("sensor_lag"),
-        delay_s=flat("sensor_delay"),
     )
 
 

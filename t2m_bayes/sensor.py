@@ -89,19 +89,18 @@ def window_sum_sd_w(noise: Any, error_w: Any, sum_w: Any) -> Any:
     return ((noise * sum_w) ** 2 + error_w**2 + STEP_W**2 / 12) ** 0.5
 
 
-def lagged_mean(level: Any, start: Any, seconds: Any, lag_s: Any, delay_s: Any) -> Any:
+def lagged_mean(level: Any, start: Any, seconds: Any, lag_s: Any) -> Any:
     """Return the mean over a phase of a sensor that follows its level with a first-order lag.
 
-    The average over ``[delay, delay + T]`` of ``level - (level - start) * exp(-t / lag)``.
+    The average over ``[0, T]`` of ``level - (level - start) * exp(-t / lag)``.
 
     Args:
         level: Power in the phase.
         start: What the sensor shows when the phase begins.
         seconds: Length T of the phase.
         lag_s: Time constant.
-        delay_s: Time by which the window comes late.
     """
-    missing = e ** (-delay_s / lag_s) * (1 - e ** (-seconds / lag_s)) * lag_s / seconds
+    missing = (1 - e ** (-seconds / lag_s)) * lag_s / seconds
     return level - (level - start) * missing
 
 
@@ -112,7 +111,6 @@ def lagged_phases(
     prefill_s: Any,
     decode_s: Any,
     lag_s: Any,
-    delay_s: Any,
 ) -> tuple[Any, Any]:
     """Return what a lagging sensor shows of a run's prefill and decode, in watts.
 
@@ -123,10 +121,9 @@ def lagged_phases(
         prefill_s: Length of prefill.
         decode_s: Length of decode.
         lag_s: Time constant.
-        delay_s: Time by which the window comes late.
     """
     reached = prefill_w - (prefill_w - idle_w) * e ** (-prefill_s / lag_s)
     return (
-        lagged_mean(prefill_w, idle_w, prefill_s, lag_s, delay_s),
-        lagged_mean(decode_w, reached, decode_s, lag_s, delay_s),
+        lagged_mean(prefill_w, idle_w, prefill_s, lag_s),
+        lagged_mean(decode_w, reached, decode_s, lag_s),
     )
