@@ -31,7 +31,7 @@ from t2m_bayes.formulas import (
     noise_width,
     prefill_compute_time,
 )
-from t2m_bayes.pooling import partially_pooled, prior_variable, static_shape
+from t2m_bayes.pooling import data_arrays, partially_pooled, prior_variable
 from t2m_bayes.priors import (
     KV_SHARE,
     REFERENCE_GB,
@@ -123,10 +123,7 @@ def latency_model(
             "device_tile": list(range(len(coords.device_tiles))),
         }
     with pm.Model(coords=dims, check_bounds=False) as model:
-        data = {
-            name: pm.Data(name, value, shape=static_shape(name, value, dims))
-            for name, value in model_data(design).items()
-        }
+        data = data_arrays(model_data(design), dims)
 
         prior = partial(prior_variable, priors)
 

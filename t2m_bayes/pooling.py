@@ -56,14 +56,21 @@ def partially_pooled(
     return pm.Deterministic(name, pt.switch(read > 0, raw - pinned, mean + sd * raw), dims=dims)
 
 
-def static_shape(name: str, value: NDArray[Any], dims: Mapping[str, Any]) -> tuple[int | None, ...]:
-    """Return what a compiled graph may take for granted of the shape of an array of data.
+def data_arrays(values: Mapping[str, NDArray[Any]], dims: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arrays as data of the model in whose context this is called.
 
-    The graph of a fixed shape holds no checks of it, and compiles faster.
+    An array with one value for each member of a dim keeps its shape through every subset of a
+    table. A graph that may take it for granted holds no checks of it, and compiles faster.
 
     Args:
-        name: Name of the array: ``<dim>_...`` if it has one value for each member of a dim.
-        value: The array.
+        values: The arrays by name; ``<dim>_...`` has one value for each member of that dim.
         dims: The model's dims.
     """
-    return value.shape if name.partition("_")[0] in dims else (None,) * value.ndim
+    return {
+        name: pm.Data(
+            name,
+            value,
+            shape=value.shape if name.partition("_")[0] in dims else (None,) * value.ndim,
+        )
+        for name, value in values.items()
+    }

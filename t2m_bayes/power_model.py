@@ -10,7 +10,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from t2m_bayes.formulas import decode_power
-from t2m_bayes.pooling import partially_pooled, prior_variable, static_shape
+from t2m_bayes.pooling import data_arrays, partially_pooled, prior_variable
 from t2m_bayes.power_data import known_prefill, power_data
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B
 from t2m_bayes.sensor import (
@@ -96,10 +96,7 @@ def power_model(
     size = np.log(np.array(coords.params_b) / REFERENCE_PARAMS_B)[cell_llm]
     with pm.Model(coords=dims, check_bounds=False) as model:
         prior = partial(prior_variable, priors)
-        data = {
-            name: pm.Data(name, value, shape=static_shape(name, value, dims))
-            for name, value in power_data(readings, series_cell, len(coords.cells)).items()
-        }
+        data = data_arrays(power_data(readings, series_cell, len(coords.cells)), dims)
 
         def level(name: str, expected_w: list[float]) -> Any:
             return pm.Normal(name, np.log(expected_w), POWER_SPREAD, dims="device")

@@ -108,10 +108,9 @@ def sample_graph(
     data = {name: value for name, value in data.items() if name in model.named_vars}
     sampled: xr.DataTree
     if sampling.sampler == "nutpie":
-        held = {v.name for v in compiled.shared_var_keys}
         sampled = nutpie.sample(
             _starting(compiled, start).with_data(
-                **{name: value for name, value in data.items() if name in held}
+                **{v.name: data[v.name] for v in compiled.shared_var_keys}
             ),
             **settings,
             seed=sampling.seed,
