@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from t2m_bayes.blocks import block_names, find_blocks
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import context_tokens, padded
 from t2m_bayes.power_design import PowerReadings, make_power_readings
@@ -99,6 +100,8 @@ class Design:
         decode_input_sd: Its standard deviation, 0 where known. shape: (decode,)
         decode_output: Generated tokens. shape: (decode,)
         decode_s: Decode time, in seconds. shape: (decode,)
+        decode_block: Block of each decode reading, -1 where it has none. shape: (decode,)
+        blocks: Series and name of each block of decode readings.
         resolution_s: Grid on which each series' prefill and decode times lie. shape: (series, 2)
         power: The power readings; ``None`` where no run has any.
     """
@@ -117,6 +120,8 @@ class Design:
     decode_input_sd: Floats
     decode_output: Floats
     decode_s: Floats
+    decode_block: Ints
+    blocks: tuple[tuple[int, str], ...]
     resolution_s: Floats
     power: PowerReadings | None
 
@@ -188,6 +193,9 @@ def make_design(frame: pd.DataFrame, *, rail_offset: bool = False) -> Design:
         for s in range(len(series_pairs)):
             resolution[s, phase] = _resolution(values[rows[series[rows] == s]])
 
+    names = block_names(frame)
+    blocks, decode_block = find_blocks(series[d_rows], names[d_rows])
+
     first = np.unique(llm, return_index=True)[1]
     params = frame["params_b"].to_numpy(float)[first]
     weights = params * frame["bytes_per_param"].to_numpy(float)[first]
@@ -216,6 +224,8 @@ def make_design(frame: pd.DataFrame, *, rail_offset: bool = False) -> Design:
         decode_input_sd=np.where(unknown, sd, 0.0),
         decode_output=outputs[d_rows],
         decode_s=decode[d_rows],
+        decode_block=decode_block,
+        blocks=blocks,
         resolution_s=resolution,
         power=make_power_readings(frame, series, rail_offset=rail_offset),
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
+from t2m_bayes.blocks import block_data
 from t2m_bayes.design import (
     TILE,
     Design,
@@ -31,7 +32,7 @@ from t2m_bayes.formulas import (
     noise_width,
     prefill_compute_time,
 )
-from t2m_bayes.pooling import data_arrays, partially_pooled, prior_variable
+from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
 from t2m_bayes.priors import (
     KV_SHARE,
     REFERENCE_GB,
@@ -78,7 +79,9 @@ def latency_model(
         \log \text{step}_c &\sim N(\log(\text{overhead}_d
             + \text{stream}_d (B/16)^{\beta}) + u_l, \tau) \\
         \log \text{rate}_s &\sim N(\log(\text{step}_c (1 + k_s x_s)), \tau_\text{session}) \\
-        \text{decode} &= \text{start}_d + (O - 1)\, \text{step}_s (1 + k_s (I + O/2)) \\
+        \log \text{decode} &= \log(\text{start}_d
+            + (O - 1)\, \text{step}_s (1 + k_s (I + O/2))) + \delta_b,
+            \quad \delta_b \sim N(0, r_s\, \text{noise}_s) \\
         \log \text{token}_c &\sim N(\log \text{token}_d + \gamma \log(p/8) + v_l, \tau') \\
         \log \text{floor}_c &\sim N(\log(\text{overhead}'_d + \text{step}_c), \tau'') \\
         \text{smooth}_{c,t}(I) &= \lVert \text{floor}_c,\;
@@ -88,13 +91,13 @@ def latency_model(
         \log \text{prefill} &= \log\text{stair}_{c,t}
             + \kappa_{c,t} (I - \text{anchor}_t) / 64 + b_s
 
-    Readings are skew t about the log of these (:func:`t2m_bayes.formulas.noise_middle`), with a
-    relative scale, an absolute timer error and the known rounding of the reading. Levels are
-    centred where the data pin them (series rates at their median context :math:`x_s`, stairs at
-    their anchors, a cell's prefill in its main session and its bend at a long prompt), which keeps
-    the posterior close to orthogonal though the data fix some coefficients to 0.01 %. Whatever has
-    no reading in this design is drawn from its population, so one compiled graph serves every
-    subset of a table.
+    A block :math:`b` is what was measured together (:mod:`t2m_bayes.blocks`). Readings are skew t
+    about the log of these (:func:`t2m_bayes.formulas.noise_middle`), with a relative scale, an
+    absolute timer error and the known rounding of the reading. Levels are centred where the data
+    pin them (series rates at their median context :math:`x_s`, stairs at their anchors, a cell's
+    prefill in its main session and its bend at a long prompt), which keeps the posterior close to
+    orthogonal though the data fix some coefficients to 0.01 %. Whatever has no reading in this
+    design is drawn from its population, so one compiled graph serves every subset of a table.
 
     Args:
         design: The indexed run table. Its arrays become ``pm.Data``: see :func:`model_data`.
@@ -117,6 +120,9 @@ def latency_model(
         "series": coords.series_names(),
         "work": list(WORK),
     }
+    if design.blocks:
+        series_names = coords.series_names()
+        dims["block"] = [f"{series_names[s]} | {name}" for s, name in design.blocks]
     if coords.stairs:
         dims |= {
             "stair": coords.stair_names(),
@@ -205,14 +211,27 @@ def latency_model(
                 data["decode_input"],
                 data["decode_output"],
             )
+            log_mean, block_variance = pt.log(mean), 0.0
+            if design.blocks:
+                ratio = prior("block_ratio_decode", dims="series")
+                of_blocks = ratio * pt.exp(noise_decode) * noise_width(*tails)
+                pm.Deterministic(
+                    "block_spread_decode", data["series_blocked"] * of_blocks, dims="series"
+                )
+                group = np.array([g for g, _ in design.blocks])
+                shift, block_variance = block_effects(
+                    "block", "decode", data, of_blocks, group, s, log_mean
+                )
+                log_mean += shift
             unknown_input = context[s] * data["decode_input_sd"]
             scale = pt.sqrt(
                 pt.exp(2 * noise_decode)[s]
                 + (timer**2 + data["decode_rounding"]) / mean**2
                 + unknown_input**2
                 + pt.switch(own, 0.0, tau_session_decode**2)[s]
+                + block_variance
             )
-            _observed("decode", pt.log(mean), scale, tails, data["log_decode"])
+            _observed("decode", log_mean, scale, tails, data["log_decode"])
 
         if not coords.stairs:
             return model
@@ -390,6 +409,14 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
         "stair_anchor": anchor,
         "stair_series": stair_series(design),
         "stair_rise_read": (stair_spread(design) >= TILE / 4).astype(float),
+        **block_data(
+            "block",
+            "decode",
+            design.blocks,
+            design.decode_block,
+            design.decode_series,
+            n_series,
+        ),
         "decode_series": design.decode_series,
         "decode_input": design.decode_input,
         "decode_input_sd": design.decode_input_sd,
@@ -423,6 +450,11 @@ def starting_point(design: Design) -> dict[str, NDArray[np.float64]]:
             rate[s] = np.median(own)
     stair = _smoothed_levels(design)
     start = {"log_step_series_raw": rate}
+    if design.blocks:
+        block = np.full(len(design.blocks), off)
+        for b in np.unique(design.decode_block[design.decode_block >= 0]):
+            block[b] = np.median(np.log(design.decode_s[design.decode_block == b]))
+        start["decode_block_effect_raw"] = block
     if stair.size:
         start |= {
             "log_stair_anchored_raw": stair,

@@ -19,7 +19,8 @@ from t2m_bayes.evidence import gather, monte_carlo_check, sampler_checks, verdic
 from t2m_bayes.fits import Fit, Reads
 from t2m_bayes.hierarchy import latency_model, model_data, starting_point
 from t2m_bayes.power_data import power_data
-from t2m_bayes.power_model import power_model, power_start
+from t2m_bayes.power_model import power_model
+from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
 from t2m_bayes.priors import Prior, device_rates, device_role, load_priors, usual_target
 from t2m_bayes.requests import make_requests
@@ -296,7 +297,7 @@ def _reported(fit: Fit) -> xr.Dataset:
 
 def _saved(models: Sequence[pm.Model]) -> dict[str, tuple[str, ...]]:
     """Return the variables a fit keeps, with their dims: all but the raw side of the groups."""
-    skipped = ("_raw", "_main_session", "_other_session", "bend", "_anchored")
+    skipped = ("_raw", "_main_session", "_other_session", "bend", "_anchored", "_block_effect")
     return {
         variable.name: tuple(model.named_vars_to_dims.get(variable.name, ()))
         for model in models

@@ -31,7 +31,7 @@ def prior_variable(priors: Mapping[str, Prior], name: str, **kwargs: Any) -> Any
 
 
 def partially_pooled(
-    name: str, read: Any, mean: Any, sd: Any, dims: str, *, pinned: Any = 0.0
+    name: str, read: Any, mean: Any, sd: Any, dims: str | tuple[str, ...], *, pinned: Any = 0.0
 ) -> Any:
     """Return a group of normals, centred where readings pin them and non-centred where none do.
 
@@ -43,7 +43,7 @@ def partially_pooled(
         read: Above 0 where readings pin a member. shape: (member,)
         mean: Mean of the population, for all or for each member.
         sd: Its standard deviation.
-        dims: Dimension of the group.
+        dims: Dimension of the group, or dimensions.
         pinned: What must be added to a member for what its readings pin. A centred member is
             sampled as that sum.
     """
@@ -54,6 +54,42 @@ def partially_pooled(
         dims=dims,
     )
     return pm.Deterministic(name, pt.switch(read > 0, raw - pinned, mean + sd * raw), dims=dims)
+
+
+def block_effects(
+    dim: str,
+    kind: str,
+    data: Mapping[str, Any],
+    spread: Any,
+    group: NDArray[np.intp],
+    group_of_reading: Any,
+    middle: Any,
+) -> tuple[Any, Any]:
+    """Return what blocks add to the logarithm of readings, and to the variance of the others.
+
+    Readings without a block of their own, in a group that has blocks, have the spread of blocks
+    in their noise; where a group has none, its noise is of both.
+
+    Args:
+        dim: Dimension of the blocks.
+        kind: Kind of reading.
+        data: The model's data, with those of :func:`t2m_bayes.blocks.block_data`.
+        spread: Spread of the blocks of each group, on the log scale. shape: (group,)
+        group: Group of each block. shape: (block,)
+        group_of_reading: Group of each reading. shape: (reading,)
+        middle: Logarithm of what each reading would be but for its block. Readings pin the sum of
+            its mean over a block and the block's effect. shape: (reading,)
+
+    Returns:
+        What is added to each reading, and the variance that joins its noise. shape: (reading,)
+    """
+    block = data[f"{kind}_block"]
+    mean = pt.zeros(group.size)[block].inc(data[f"{kind}_weight"] * middle)
+    effect = partially_pooled(
+        f"{kind}_block_effect", data[f"{dim}_read"], 0.0, spread[group], dim, pinned=mean
+    )
+    shift = data[f"{kind}_blocked"] * effect[block]
+    return shift, data[f"{kind}_loose"] * (spread**2)[group_of_reading]
 
 
 def data_arrays(values: Mapping[str, NDArray[Any]], dims: Mapping[str, Any]) -> dict[str, Any]:

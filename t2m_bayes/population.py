@@ -15,7 +15,7 @@ import numpy as np
 from t2m_bayes.cards import catalog
 from t2m_bayes.design import TILE, tile_middle
 from t2m_bayes.errors import DataError
-from t2m_bayes.formulas import floored, prefill_compute_time
+from t2m_bayes.formulas import floored, noise_width, prefill_compute_time
 from t2m_bayes.power_population import PowerDraws, View, power_draws
 from t2m_bayes.priors import (
     KV_SHARE,
@@ -25,6 +25,7 @@ from t2m_bayes.priors import (
     WORK_CONCENTRATION,
     device_rates,
 )
+from t2m_bayes.sessions import block_spread, prior_draws, same_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -292,7 +293,7 @@ def cell_draws(
                 f"{llm} on {device} was not measured in session {label!r}: predicted as a new "
                 f"session (measured: {', '.join(measured) or 'none'})"
             )
-    decode_series = _same_session(fit, series, "decode", session, label)
+    decode_series = same_session(fit, series, "decode", session, label)
     if decode_series is not None:
         log_step = flat("log_step_series")[:, decode_series]
         log_context = flat("log_context_series")[:, decode_series]
@@ -301,6 +302,11 @@ def cell_draws(
         log_step = log_step + flat("tau_session_decode") * normal()
         log_context = log_context + flat("tau_session_context") * normal()
         decode_noise = rates["log_noise_decode"] + flat("spread_noise_decode") * normal()
+    # A run tomorrow belongs to a block that nobody has measured.
+    tails_decode = np.stack([flat("tail_fast_decode"), flat("tail_slow_decode")])
+    width = np.exp(decode_noise) * noise_width(*tails_decode)
+    at = None if decode_series is None else (decode_series,)
+    log_step = log_step + block_spread(fit, "decode", at, width, normal) * normal()
 
     if cell is not None:
         log_floor, log_token = of_cell("log_floor"), of_cell("log_token")
@@ -321,7 +327,7 @@ def cell_draws(
         growth = flat("growth_mean") + flat("tau_growth") * normal()
         work = rng.dirichlet(np.full(len(WORK), WORK_CONCENTRATION), samples)
         prefill_noise = rates["log_noise_prefill"] + flat("spread_noise_prefill") * normal()
-    prefill_series = _same_session(fit, series, "prefill", session, label)
+    prefill_series = same_session(fit, series, "prefill", session, label)
     prefill_session = (
         fit.flat("log_prefill_session")[:, prefill_series]
         if prefill_series is not None
@@ -355,7 +361,7 @@ def cell_draws(
         context=np.exp(log_context),
         decode_noise=np.exp(decode_noise),
         timer_s=flat("timer_decode"),
-        tails_decode=np.stack([flat("tail_fast_decode"), flat("tail_slow_decode")]),
+        tails_decode=tails_decode,
         tails_prefill=np.stack([flat("tail_fast_prefill"), flat("tail_slow_prefill")]),
         floor_s=np.exp(log_floor),
         token_s=np.exp(log_token),
@@ -405,24 +411,8 @@ def _device(fit: Fit, device: str, d: int | None, normal: Any) -> dict[str, Floa
     }
     for name in names:
         if name not in out:
-            out[name] = priors[name]["centre"] + priors[name]["sd"] * normal()
+            out[name] = prior_draws(fit, name, normal)
     return out
-
-
-def _same_session(
-    fit: Fit,
-    series: list[int],
-    phase: Literal["prefill", "decode"],
-    session: str,
-    label: str | None,
-) -> int | None:
-    """Return the series to read a session off; ``None`` for a session of its own."""
-    if session == "new":
-        return None
-    read = [s for s in series if getattr(fit.reads[s], phase)]
-    if label is not None:
-        return next((s for s in read if fit.coords.series[s][1] == label), None)
-    return max(read, key=lambda s: int(getattr(fit.reads[s], phase)), default=None)
 
 
 def _span(ranges: list[tuple[float, float] | None]) -> tuple[float, float] | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from t2m_bayes.blocks import block_data
 from t2m_bayes.power_design import DECODE, PREFILL
 from t2m_bayes.sensor import IDLE_SAMPLES
 
@@ -35,15 +36,21 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
     busy = (readings.busy(series_cell.size) > 0).astype(float)
     cell = np.zeros((cells, 2))
     np.maximum.at(cell, series_cell, busy)
-    idle = (readings.idle(series_cell.size) > 0).astype(float)
-    counts = np.bincount(readings.series, minlength=series_cell.size)
+    n = series_cell.size
+
+    def read(*kinds: str) -> Floats:
+        counts = np.bincount(readings.series[readings.kind(*kinds)], minlength=n)
+        return (counts > 0).astype(float)
+
     return {
         "cell_read_power": cell,
         "series_read_power": busy,
-        "series_read_idle": idle,
-        "series_read_sensor": (counts > 0).astype(float),
+        "series_read_idle": (readings.idle(n) > 0).astype(float),
+        "series_read_window": read("window"),
+        "series_read_phase": read("phase"),
+        "series_read_sensor": read("window", "phase", "mean"),
         **_window_data(readings, series_cell),
-        **_lagged_data(readings),
+        **_lagged_data(readings, series_cell.size),
         **_mean_data(readings.take(readings.kind("mean"))),
     }
 
@@ -112,10 +119,14 @@ def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArra
     }
 
 
-def _lagged_data(readings: PowerReadings) -> dict[str, NDArray[Any]]:
+def _lagged_data(readings: PowerReadings, n_series: int) -> dict[str, NDArray[Any]]:
     """Return the readings of single phases. shape: (reading,)."""
     read = readings.take(readings.kind("phase"))
-    return {
+    group = 2 * read.series + read.part
+    of_blocks = block_data("powerblock", "phase", read.blocks, read.block, group, 2 * n_series)
+    if of_blocks:
+        of_blocks["series_blocked"] = of_blocks["series_blocked"].reshape(-1, 2)
+    return of_blocks | {
         "phase_series": read.series,
         "phase_sensor": read.sensor,
         "phase_part": (read.part == DECODE).astype(float),

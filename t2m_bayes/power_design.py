@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from t2m_bayes.blocks import block_names, find_blocks
 from t2m_bayes.cards import catalog
 from t2m_bayes.errors import DataError
 from t2m_bayes.schema import ENERGIES
@@ -57,6 +58,8 @@ class PowerReadings:
         power_w: The reading, in watts. shape: (entry,)
         samples: Samples in its window, 0 where unknown. shape: (entry,)
         part: :data:`PREFILL`, :data:`DECODE` or :data:`WHOLE_RUN`. shape: (entry,)
+        block: Block of a reading of one phase, -1 where it has none. shape: (entry,)
+        blocks: Group and name of each block; a group is twice the series plus the phase.
         input_tokens: Prompt length, NaN where unknown. shape: (entry,)
         output_tokens: Generated tokens. shape: (entry,)
         prefill_s: Prefill time, NaN where unknown. shape: (entry,)
@@ -72,6 +75,8 @@ class PowerReadings:
     power_w: Floats
     samples: Floats
     part: Ints
+    block: Ints
+    blocks: tuple[tuple[int, str], ...]
     input_tokens: Floats
     output_tokens: Floats
     prefill_s: Floats
@@ -124,12 +129,14 @@ class PowerReadings:
         return out
 
     def idle(self, series: int) -> Ints:
-        """Return how many readings hold idle samples of each series. shape: (series,).
+        """Return how many readings show each series idle. shape: (series,).
+
+        A window holds idle samples; what a fast sensor shows of a phase begins at idling.
 
         Args:
             series: Number of series.
         """
-        return np.bincount(self.series[self.kind("window")], minlength=series)
+        return np.bincount(self.series[self.kind("window", "phase")], minlength=series)
 
 
 def make_power_readings(
@@ -167,6 +174,12 @@ def make_power_readings(
     )
     sensors = {key: Sensor(*key) for key in dict.fromkeys(described)}
     number = {key: i for i, key in enumerate(sensors)}
+    part = entries["part"].to_numpy(np.int32)
+    prompts, names = block_names(frame.assign(output_tokens=0)), block_names(frame)
+    # A fast sensor reads each phase by itself; a slow one has noise enough of its own.
+    phased = (entries["kind"] == "phase").to_numpy()
+    shared = np.where(part == PREFILL, prompts[of_row], names[of_row])
+    blocks, block = find_blocks(2 * series[of_row] + part, np.where(phased, shared, ""))
     readings = PowerReadings(
         sensors=tuple(sensors.values()),
         offsets=(),
@@ -176,7 +189,9 @@ def make_power_readings(
         reading=entries.groupby("key", sort=False).ngroup().to_numpy(np.int32),
         power_w=entries["power_w"].to_numpy(float),
         samples=np.nan_to_num(table["n_power_samples"].to_numpy(float)[of_row]),
-        part=entries["part"].to_numpy(np.int32),
+        part=part,
+        block=block,
+        blocks=blocks,
         input_tokens=table["input_tokens"].to_numpy(float)[of_row],
         output_tokens=table["output_tokens"].to_numpy(float)[of_row],
         prefill_s=table["prefill_s"].to_numpy(float)[of_row],

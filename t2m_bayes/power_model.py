@@ -10,8 +10,8 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from t2m_bayes.formulas import decode_power
-from t2m_bayes.pooling import data_arrays, partially_pooled, prior_variable
-from t2m_bayes.power_data import known_prefill, power_data
+from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
+from t2m_bayes.power_data import power_data
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B
 from t2m_bayes.sensor import (
     IDLE_SAMPLES,
@@ -24,8 +24,6 @@ from t2m_bayes.sensor import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from t2m_bayes.design import Coords
     from t2m_bayes.power_design import PowerReadings
     from t2m_bayes.priors import DeviceRates, Prior
@@ -37,9 +35,6 @@ IDLE_PRIOR: Final = (1.0, 4.0, 30.0, 4.0, 1.0)
 """Dirichlet prior of the idle samples of a window: one before the run and one after, mostly. It
 matters where samples were not counted: without it one idle sample more, at a busy power that is
 higher, tells nearly the same story."""
-
-USUAL_IDLE: Final = 2
-"""Idle samples around a run with which sampling starts where no window's samples were counted."""
 
 RARE: Final = 1e-6
 """Least probability of a way to fill a window: clocks slip."""
@@ -72,6 +67,9 @@ def power_model(
     time; its error is relative and, since a sample is whole or not, absolute. A fast one follows
     the chip with a lag (:mod:`t2m_bayes.sensor`).
 
+    Readings of a fast sensor of one prompt (of decode: and output) share a deviation from this, of
+    a spread that is a multiple of the noise of their series (:mod:`t2m_bayes.blocks`).
+
     Args:
         coords: What the coefficients are indexed by.
         readings: The readings; their arrays become ``pm.Data``: see ``power_data``.
@@ -89,7 +87,12 @@ def power_model(
         "sensor": [s.name() for s in sensors],
         "idle_samples": list(range(IDLE_SAMPLES)),
         "rails": list(readings.offsets),
+        "part": list(PHASES),
     }
+    if readings.blocks:
+        dims["powerblock"] = [
+            f"{dims['series'][s // 2]} | {PHASES[s % 2]} | {name}" for s, name in readings.blocks
+        ]
     cell_llm, cell_device = np.array(coords.cells, dtype=int).T
     series_cell = np.array([c for c, _ in coords.series])
     series_device = cell_device[series_cell]
@@ -150,23 +153,45 @@ def power_model(
             return s, scale * pt.exp(idle[s]), scale * pt.exp(busy["prefill"][s]), scale * decode
 
         if any(s.kind == "window" for s in sensors):
-            error = of_series("sample_error", data["series_read_idle"])
+            error = of_series("sample_error", data["series_read_window"])
             _add_windows(data, *watts("window"), noise, error, tail, prior, len(sensors))
         if any(s.kind == "phase" for s in sensors):
             s, idle_w, prefill_w, decode_w = watts("phase")
-            sensor = data["phase_sensor"]
+            lag_s = pt.exp(
+                partially_pooled(
+                    "log_sensor_lag_series",
+                    data["series_read_phase"][:, None],
+                    prior("log_sensor_lag", dims="part"),
+                    prior("spread_sensor_lag"),
+                    ("series", "part"),
+                )
+            )[s]
             prefill, decode = lagged_phases(
                 idle_w,
                 prefill_w,
                 decode_w,
                 data["phase_prefill_s"],
                 data["phase_decode_s"],
-                prior("sensor_lag", dims="sensor")[sensor],
+                (lag_s[:, 0], lag_s[:, 1]),
+                decode_w * pt.exp(prior("log_pause", dims="device"))[series_device][s],
+                pt.sigmoid(prior("logit_carry", dims="device"))[series_device][s],
             )
-            shown = pt.switch(data["phase_part"] > 0, decode, prefill)
-            pm.StudentT(
-                "phase_power", nu=tail, mu=pt.log(shown), sigma=noise[s], observed=data["log_phase"]
-            )
+            shown = pt.log(pt.switch(data["phase_part"] > 0, decode, prefill))
+            sigma = noise[s]
+            if readings.blocks:
+                spread = prior("block_ratio_power", dims=("series", "part")) * noise[:, None]
+                pm.Deterministic(
+                    "block_spread_power",
+                    data["series_blocked"] * spread,
+                    dims=("series", "part"),
+                )
+                group = np.array([g for g, _ in readings.blocks])
+                of_reading = 2 * s + pt.cast(data["phase_part"], "int64")
+                shift, variance = block_effects(
+                    "powerblock", "phase", data, spread.ravel(), group, of_reading, shown
+                )
+                shown, sigma = shown + shift, pt.sqrt(sigma**2 + variance)
+            pm.StudentT("phase_power", nu=tail, mu=shown, sigma=sigma, observed=data["log_phase"])
         if any(s.kind == "mean" for s in sensors):
             s, _, prefill_w, decode_w = watts("mean")
             share = data["mean_prefill_share"]
@@ -224,87 +249,3 @@ def _rail_offsets(readings: PowerReadings, prior: Callable[..., Any]) -> Any:
         for s in readings.sensors
     ]
     return pt.as_tensor(np.eye(len(readings.offsets) + 1)[index][:, :-1]) @ offset
-
-
-def power_start(
-    coords: Coords, readings: PowerReadings, priors: Mapping[str, Prior]
-) -> dict[str, NDArray[np.float64]]:
-    """Return where sampling starts: each phase's power from the medians of windows that show it.
-
-    One sample more of the run and one idle sample less fit a window nearly as well, and a chain
-    that starts far from the readings or with tiny errors crawls. So all start at the same place,
-    near what was read and near the middle of the priors, with coarse errors; off the middle where
-    nothing was read, since a gradient of zero tells the sampler nothing of scale.
-
-    Args:
-        coords: What the coefficients are indexed by.
-        readings: The readings.
-        priors: The priors by name.
-    """
-    off = 0.1
-    series_cell = np.array([c for c, _ in coords.series])
-    n_sensors, n_devices = len(readings.sensors), len(coords.devices)
-    prefill_s = known_prefill(readings, series_cell)
-    period = np.array([s.period_s for s in readings.sensors])[readings.sensor]
-    slow, read = readings.kind("window"), readings.busy(series_cell.size)
-    idle = np.full(series_cell.size, off)
-    busy = np.full((2, series_cell.size), off)
-    seconds_all = prefill_s + readings.decode_s
-    counted = slow & (readings.samples > 0)
-    spare = readings.samples - np.floor(seconds_all / np.where(slow, period, 1))
-    usual_idle = USUAL_IDLE
-    if counted.any():
-        usual_idle = int(np.clip(np.median(spare[counted]), 0, IDLE_SAMPLES - 1))
-    share = np.full(IDLE_SAMPLES, 0.02)
-    share[usual_idle] = 1 - 0.02 * (IDLE_SAMPLES - 1)
-    quiet = slow & (seconds_all < period / 2)
-    idle_w = np.median(readings.power_w[quiet]) if quiet.any() else readings.power_w.min() / 2
-    for s in range(series_cell.size):
-        own = readings.series == s
-        if (own & slow).any():
-            still = own & quiet
-            idle[s] = np.log(np.median(readings.power_w[still]) if still.any() else idle_w)
-        for phase, seconds in enumerate((prefill_s, readings.decode_s)):
-            shown = own & (readings.part != 1 - phase) & (seconds > 0.7 * seconds_all)
-            shown &= (seconds >= period) & (readings.power_w > idle_w)
-            if read[s, phase] and shown.any():
-                samples = np.where(slow, np.floor(seconds / np.where(slow, period, 1)), 1)[shown]
-                around = np.where(slow, usual_idle, 0)[shown]
-                power = (readings.power_w[shown] * (samples + around) - around * idle_w) / samples
-                busy[phase, s] = np.log(np.median(power))
-    cell = np.full((2, len(coords.cells)), off)
-    for phase in range(2):
-        for c in range(len(coords.cells)):
-            levels = busy[phase, (series_cell == c) & (read[:, phase] > 0)]
-            if levels.size:
-                cell[phase, c] = np.median(levels) + 0.02
-    usual = [np.median(c[c != off]) if (c != off).any() else np.log(idle_w) + 1 for c in cell]
-    dims = {
-        "decode_power_growth": n_devices,
-        **dict.fromkeys(("sample_phase", "sample_jitter", "sensor_lag"), n_sensors),
-        "rail_offset": len(readings.offsets),
-    }
-    near = {
-        name: np.full(dims.get(name, ()), _near(prior))
-        for name, prior in priors.items()
-        if dims.get(name, 1)
-    }
-    return near | {
-        "log_idle": np.full(n_devices, np.log(idle_w)),
-        "log_prefill_w_device": np.full(n_devices, usual[0]),
-        "log_decode_w_device": np.full(n_devices, usual[1]),
-        "log_idle_series_raw": idle,
-        "log_prefill_w_raw": cell[0],
-        "log_decode_w_raw": cell[1],
-        "log_prefill_w_series_raw": busy[0],
-        "log_decode_w_series_raw": busy[1],
-        "idle_share": np.tile(share, (n_sensors, 1)),
-        "log_noise_power_series_raw": np.full(series_cell.size, -3.5),
-        "log_sample_error_series_raw": np.full(series_cell.size, 0.8),
-    }
-
-
-def _near(prior: Prior) -> float:
-    """Return a value a little above the middle of a prior."""
-    above = 0.2 * prior.sd
-    return prior.centre + above if prior.kind == "normal" else prior.centre * float(np.exp(above))

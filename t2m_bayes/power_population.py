@@ -12,6 +12,7 @@ from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import decode_power
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, device_rates
 from t2m_bayes.sensor import lagged_phases, window_sum_sd_w, window_sum_w
+from t2m_bayes.sessions import block_spread, prior_draws, same_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,7 +44,10 @@ class SensorDraws:
         phase: Median offset of a window, in periods.
         jitter: Scale of that offset, in periods.
         idle_share: Share of windows by their idle samples. shape: (sample, idle_samples)
-        lag_s: Time constant of a fast sensor.
+        prefill_lag_s: Time constant of a fast sensor in prefill.
+        decode_lag_s: The same in decode.
+        pause: Power between prefill and decode, relative to decode's.
+        carry: Share of what prefill had reached beyond that with which decode begins.
     """
 
     sensor: Sensor
@@ -54,7 +58,10 @@ class SensorDraws:
     phase: Floats
     jitter: Floats
     idle_share: Floats
-    lag_s: Floats
+    prefill_lag_s: Floats
+    decode_lag_s: Floats
+    pause: Floats
+    carry: Floats
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ class PowerDraws:
         idle_w: Idle power, in watts.
         prefill_w: Power of prefill.
         decode_w: Power of decode at ``formulas.REFERENCE_OUTPUT`` tokens.
+        prefill_block: What a block multiplies prefill's power by, as a fast sensor shows it.
+        decode_block: The same of decode.
         growth: Exponent by which that changes with the length of the output.
         shown: The sensor whose readings are predicted; ``None`` for the chip's own power.
         warnings: What limits the trust in these draws.
@@ -73,6 +82,8 @@ class PowerDraws:
     idle_w: Floats
     prefill_w: Floats
     decode_w: Floats
+    prefill_block: Floats
+    decode_block: Floats
     growth: Floats
     shown: SensorDraws | None
     warnings: tuple[str, ...] = ()
@@ -102,8 +113,8 @@ class PowerDraws:
         prefill_w = self.prefill_w
         if self.shown is not None:
             prefill_w, decode_w = self._shown(self.shown, prefill_s, decode_s, decode_w, z)
-        prefill_j = prefill_w * prefill_s
-        decode_j = decode_w * decode_s
+        prefill_j = prefill_w * self.prefill_block * prefill_s
+        decode_j = decode_w * self.decode_block * decode_s
         energy_j = prefill_j + decode_j
         return {
             "energy_j": energy_j,
@@ -129,7 +140,9 @@ class PowerDraws:
                 decode_w,
                 prefill_s,
                 np.maximum(decode_s, np.finfo(decode_s.dtype).tiny),
-                shown.lag_s,
+                (shown.prefill_lag_s, shown.decode_lag_s),
+                decode_w * shown.pause,
+                shown.carry,
             )
         factor = shown.rails
         if z is not None:
@@ -245,23 +258,20 @@ def power_draws(
         return np.asarray(np.log(expected) + POWER_SPREAD * normal())
 
     def pick(count: str) -> int | None:
-        """Return the series to read a phase off; ``None`` for a session of its own."""
-        read = [s for s in series if getattr(fit.reads[s], count)]
-        if session == "new" or not read:
-            return None
-        if label is not None:
-            return next((s for s in read if coords.series[s][1] == label), None)
-        return max(read, key=lambda s: int(getattr(fit.reads[s], count)))
+        return same_session(fit, series, count, session, label)
 
-    def busy(phase: str) -> Floats:
+    def busy(phase: str) -> tuple[Floats, Floats]:
         level = of_device(f"log_{phase}_w_device", rates.busy_w)
         slope, tau = fit.flat(f"slope_{phase}_w"), fit.flat(f"tau_{phase}_w")
         own = fit.flat(f"log_{phase}_w")[:, cell] if cell is not None else None
         usual = own if own is not None else level + slope * size + tau * normal()
         chosen = pick(f"{phase}_power")
+        noise = np.exp(fit.flat("log_noise_power") + fit.flat("spread_noise_power") * normal())
+        at = None if chosen is None else (chosen, ("prefill", "decode").index(phase))
+        block = np.exp(block_spread(fit, "power", at, noise, normal) * normal())
         if chosen is not None:
-            return np.asarray(np.exp(fit.flat(f"log_{phase}_w_series")[:, chosen]))
-        return np.asarray(np.exp(usual + fit.flat("tau_session_power") * normal()))
+            return np.exp(fit.flat(f"log_{phase}_w_series")[:, chosen]), block
+        return np.exp(usual + fit.flat("tau_session_power") * normal()), block
 
     chosen = pick("idle_power")
     idle = (
@@ -272,12 +282,15 @@ def power_draws(
     growth: Floats = (
         fit.flat("decode_power_growth")[:, d]
         if d is not None
-        else _prior(fit, "decode_power_growth", normal)
+        else prior_draws(fit, "decode_power_growth", normal)
     )
+    (prefill_w, prefill_block), (decode_w, decode_block) = busy("prefill"), busy("decode")
     return PowerDraws(
         idle_w=np.exp(idle),
-        prefill_w=busy("prefill"),
-        decode_w=busy("decode"),
+        prefill_w=prefill_w,
+        decode_w=decode_w,
+        prefill_block=prefill_block,
+        decode_block=decode_block,
         growth=growth,
         shown=None if view == "chip" else _sensor_draws(fit, device, series, pick, normal),
         warnings=_warnings(fit, llm, device, series),
@@ -306,6 +319,15 @@ def _sensor_draws(
     def flat(name: str) -> Floats:
         return fit.flat(name)[:, i] if name in fit.draws else nothing
 
+    def lag(part: int) -> Floats:
+        if "log_sensor_lag" not in fit.draws:
+            return nothing
+        chosen = pick("decode_power")
+        if chosen is not None:
+            return np.exp(fit.flat("log_sensor_lag_series")[:, chosen, part])
+        spread = fit.flat("spread_sensor_lag")
+        return np.exp(fit.flat("log_sensor_lag")[:, part] + spread * normal())
+
     def scale(name: str) -> Floats:
         if f"log_{name}" not in fit.draws:
             return nothing
@@ -313,6 +335,13 @@ def _sensor_draws(
         if chosen is not None:
             return np.exp(fit.flat(f"log_{name}_series")[:, chosen])
         return np.exp(fit.flat(f"log_{name}") + fit.flat(f"spread_{name}") * normal())
+
+    def between(name: str) -> Floats:
+        if name not in fit.draws:
+            return nothing
+        if device in fit.coords.devices:
+            return fit.flat(name)[:, fit.coords.devices.index(device)]
+        return prior_draws(fit, name, normal)
 
     offsets = fit.rail_offsets
     return SensorDraws(
@@ -326,7 +355,10 @@ def _sensor_draws(
         phase=flat("sample_phase"),
         jitter=flat("sample_jitter"),
         idle_share=flat("idle_share"),
-        lag_s=flat("sensor_lag"),
+        prefill_lag_s=lag(0),
+        decode_lag_s=lag(1),
+        pause=np.exp(between("log_pause")),
+        carry=1 / (1 + np.exp(-between("logit_carry"))),
     )
 
 
@@ -344,11 +376,6 @@ def _warnings(fit: Fit, llm: str, device: str, series: Sequence[int]) -> tuple[s
                 "inferred from other LLMs and datasheets, and its band is wide"
             )
     return tuple(said)
-
-
-def _prior(fit: Fit, name: str, normal: Callable[[], Floats]) -> Floats:
-    prior = fit.provenance["priors"][name]
-    return np.asarray(prior["centre"] + prior["sd"] * normal())
 
 
 def _single[T: (PowerDraws, SensorDraws)](draws: T) -> T:

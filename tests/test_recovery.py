@@ -21,7 +21,8 @@ from t2m_bayes.formulas import REFERENCE_OUTPUT
 from t2m_bayes.inference import fit
 from t2m_bayes.loading import load
 from t2m_bayes.power_data import power_data
-from t2m_bayes.power_model import PHASES, power_model, power_start
+from t2m_bayes.power_model import PHASES, power_model
+from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
 from t2m_bayes.priors import device_rates, load_priors
 from t2m_bayes.requests import make_requests

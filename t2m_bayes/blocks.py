@@ -1,0 +1,100 @@
+"""Blocks: readings of a series that share what their tokens do not explain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.integer[Any]]
+
+BLOCK_READINGS: Final = 5
+"""Readings from which a block has a level of its own. One of fewer joins the noise."""
+
+
+def block_names(frame: pd.DataFrame) -> NDArray[np.object_]:
+    """Return what each run was measured together with: its subject, or else its tokens.
+
+    The questions of one subject are asked one after another, by one process on one warm device;
+    repeats of one prompt and output run the same kernels.
+
+    Args:
+        frame: A run table.
+
+    Returns:
+        Names, empty where a run has neither. shape: (row,)
+    """
+    known = frame["input_tokens"].notna() & frame["output_tokens"].notna()
+    tokens = frame["input_tokens"].map("{:g}x".format) + frame["output_tokens"].map("{:g}".format)
+    names = tokens.where(known, "").astype(object)
+    if "subject" in frame:
+        names = frame["subject"].where(frame["subject"].notna(), names).astype(object)
+    return np.asarray(names.astype(str), dtype=object)
+
+
+def find_blocks(
+    group: Ints, names: NDArray[np.object_]
+) -> tuple[tuple[tuple[int, str], ...], Ints]:
+    """Return the blocks that have readings enough for a level of their own.
+
+    Args:
+        group: Group of each reading, such as its series. shape: (reading,)
+        names: What it was measured together with: see :func:`block_names`. shape: (reading,)
+
+    Returns:
+        Group and name of each block; and the block of each reading, -1 where it has none.
+        shape: (reading,)
+    """
+    labels, label = np.unique(names.astype(str), return_inverse=True)
+    pairs, pair, counts = np.unique(
+        np.c_[group, label], axis=0, return_inverse=True, return_counts=True
+    )
+    kept = (counts >= BLOCK_READINGS) & (labels[pairs[:, 1]] != "")
+    number = np.where(kept, np.cumsum(kept) - 1, -1)
+    blocks = tuple((int(g), str(labels[k])) for g, k in pairs[kept])
+    return blocks, number[pair.reshape(-1)].astype(np.int32)
+
+
+def block_data(
+    dim: str,
+    kind: str,
+    blocks: tuple[tuple[int, str], ...],
+    block: Ints,
+    group: Ints,
+    groups: int,
+) -> dict[str, NDArray[Any]]:
+    """Return the values of a model's ``pm.Data`` that say which readings share a level.
+
+    Args:
+        dim: The model's dimension of blocks.
+        kind: The kind of reading.
+        blocks: Group and name of each block.
+        block: Block of each reading, -1 where it has none. shape: (reading,)
+        group: Group of each reading, such as its series. shape: (reading,)
+        groups: Number of groups.
+
+    Returns:
+        ``<dim>_read``, whether a block's readings pin its level; ``series_blocked``, whether a
+        group has such a block; of each reading, ``<kind>_block``, ``<kind>_blocked`` for one in
+        such a block and ``<kind>_weight``, its share of it, and ``<kind>_loose`` for another of
+        the same group.
+    """
+    if not blocks:
+        return {}
+    counts = np.bincount(block[block >= 0], minlength=len(blocks))
+    read = counts >= BLOCK_READINGS
+    blocked = (block >= 0) & read[block]
+    group_blocked = np.zeros(groups, dtype=bool)
+    group_blocked[group[blocked]] = True
+    return {
+        f"{dim}_read": read.astype(float),
+        "series_blocked": group_blocked.astype(float),
+        f"{kind}_block": np.maximum(block, 0).astype(np.int32),
+        f"{kind}_blocked": blocked.astype(float),
+        f"{kind}_weight": blocked / np.maximum(counts[block], 1),
+        f"{kind}_loose": (group_blocked[group] & ~blocked).astype(float),
+    }

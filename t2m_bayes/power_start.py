@@ -1,0 +1,168 @@
+"""Where the chains of the power model start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from t2m_bayes.power_data import NEVER_S, known_prefill
+from t2m_bayes.power_design import DECODE
+from t2m_bayes.priors import POWER_SPREAD
+from t2m_bayes.sensor import IDLE_SAMPLES, lagged_phases
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from t2m_bayes.design import Coords
+    from t2m_bayes.power_design import PowerReadings
+    from t2m_bayes.priors import Prior
+
+USUAL_IDLE: Final = 2
+"""Idle samples around a run with which sampling starts where no window's samples were counted."""
+
+COARSE: Final = (0.03, 0.007)
+"""Relative errors of slow and of fast sensors with which sampling starts: larger than real ones."""
+
+LAGS_S: Final = (0.05, 0.3)
+"""Time constants of a fast sensor in prefill from which its least squares start, in seconds."""
+
+PRIOR_WEIGHT: Final = 0.01
+"""Weight of the priors in those least squares: a reading is off by about as much."""
+
+
+def power_start(
+    coords: Coords, readings: PowerReadings, priors: Mapping[str, Prior]
+) -> dict[str, NDArray[np.float64]]:
+    """Return where sampling starts: each phase's power from the medians of windows that show it.
+
+    One sample more of the run and one idle sample less fit a window nearly as well, and a chain
+    that starts far from the readings or with tiny errors crawls. So all start at the same place,
+    near what was read and near the middle of the priors, with coarse errors; off the middle where
+    nothing was read, since a gradient of zero tells the sampler nothing of scale.
+
+    Args:
+        coords: What the coefficients are indexed by.
+        readings: The readings.
+        priors: The priors by name.
+    """
+    off = 0.1
+    series_cell = np.array([c for c, _ in coords.series])
+    n_sensors, n_devices = len(readings.sensors), len(coords.devices)
+    prefill_s = known_prefill(readings, series_cell)
+    period = np.array([s.period_s for s in readings.sensors])[readings.sensor]
+    slow, read = readings.kind("window"), readings.busy(series_cell.size)
+    idle = np.full(series_cell.size, off)
+    busy = np.full((2, series_cell.size), off)
+    lags = np.full((series_cell.size, 2), off)
+    noise = np.full(series_cell.size, np.log(COARSE[0]))
+    seconds_all = prefill_s + readings.decode_s
+    counted = slow & (readings.samples > 0)
+    spare = readings.samples - np.floor(seconds_all / np.where(slow, period, 1))
+    usual_idle = USUAL_IDLE
+    if counted.any():
+        usual_idle = int(np.clip(np.median(spare[counted]), 0, IDLE_SAMPLES - 1))
+    share = np.full(IDLE_SAMPLES, 0.02)
+    share[usual_idle] = 1 - 0.02 * (IDLE_SAMPLES - 1)
+    quiet = slow & (seconds_all < period / 2)
+    idle_w = np.median(readings.power_w[quiet]) if quiet.any() else readings.power_w.min() / 2
+    for s in range(series_cell.size):
+        own = readings.series == s
+        if (own & slow).any():
+            still = own & quiet
+            idle[s] = np.log(np.median(readings.power_w[still]) if still.any() else idle_w)
+        for phase, seconds in enumerate((prefill_s, readings.decode_s)):
+            shown = own & (readings.part != 1 - phase) & (seconds > 0.7 * seconds_all)
+            shown &= (seconds >= period) & (readings.power_w > idle_w)
+            if read[s, phase] and shown.any():
+                samples = np.where(slow, np.floor(seconds / np.where(slow, period, 1)), 1)[shown]
+                around = np.where(slow, usual_idle, 0)[shown]
+                power = (readings.power_w[shown] * (samples + around) - around * idle_w) / samples
+                busy[phase, s] = np.log(np.median(power))
+        fast = own & readings.kind("phase")
+        if fast.any():
+            noise[s] = np.log(COARSE[1])
+            idle[s], busy[0, s], busy[1, s], *lags[s] = _fast_start(readings.take(fast), priors)
+    cell = np.full((2, len(coords.cells)), off)
+    for phase in range(2):
+        for c in range(len(coords.cells)):
+            levels = busy[phase, (series_cell == c) & (read[:, phase] > 0)]
+            if levels.size:
+                cell[phase, c] = np.median(levels) + 0.02
+    usual = [np.median(c[c != off]) if (c != off).any() else np.log(idle_w) + 1 for c in cell]
+    dims = {
+        "decode_power_growth": n_devices,
+        "logit_carry": n_devices,
+        "log_pause": n_devices,
+        **dict.fromkeys(("sample_phase", "sample_jitter"), n_sensors),
+        "log_sensor_lag": 2,
+        "block_ratio_power": (series_cell.size, 2),
+        "rail_offset": len(readings.offsets),
+    }
+    near = {
+        name: np.full(dims.get(name, ()), _near(prior))
+        for name, prior in priors.items()
+        if dims.get(name, 1)
+    }
+    return near | {
+        "log_idle": np.full(n_devices, np.log(idle_w)),
+        "log_prefill_w_device": np.full(n_devices, usual[0]),
+        "log_decode_w_device": np.full(n_devices, usual[1]),
+        "log_idle_series_raw": idle,
+        "log_prefill_w_raw": cell[0],
+        "log_decode_w_raw": cell[1],
+        "log_prefill_w_series_raw": busy[0],
+        "log_decode_w_series_raw": busy[1],
+        "idle_share": np.tile(share, (n_sensors, 1)),
+        "log_noise_power_series_raw": noise,
+        "log_sample_error_series_raw": np.full(series_cell.size, 0.8),
+        "phase_block_effect_raw": _block_levels(readings, off),
+        "log_sensor_lag_series_raw": lags,
+    }
+
+
+def _fast_start(readings: PowerReadings, priors: Mapping[str, Prior]) -> NDArray[np.float64]:
+    """Return what a fast sensor's readings of one series say by least squares, near the priors.
+
+    Returns:
+        Logarithms of idle, prefill and decode power and of both phases' lags. shape: (5,)
+    """
+    prefill_s = np.maximum(np.nan_to_num(readings.prefill_s), NEVER_S)
+    decode_s = np.maximum(readings.decode_s, NEVER_S)
+    most = np.log(readings.power_w.max())
+    lag = priors["log_sensor_lag"]
+    centre = np.array([most - 1, most, most, lag.centre, lag.centre])
+    spread = np.array([POWER_SPREAD, POWER_SPREAD, POWER_SPREAD, lag.sd, lag.sd])
+
+    def off(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        idle, prefill, decode, *lags = np.exp(x)
+        shown = lagged_phases(
+            idle, prefill, decode, prefill_s, decode_s, tuple(lags), decode * 0.6, 0.5
+        )
+        of_part = np.where(readings.part == DECODE, shown[1], shown[0])
+        near = PRIOR_WEIGHT * (x - centre) / spread
+        return np.concatenate([np.log(of_part / readings.power_w), near])
+
+    tried = [
+        least_squares(off, [*centre[:3], np.log(lag_s), centre[4]], loss="soft_l1", f_scale=0.01)
+        for lag_s in LAGS_S
+    ]
+    best: NDArray[np.float64] = min(tried, key=lambda found: float(found.cost)).x
+    return best
+
+
+def _block_levels(readings: PowerReadings, off: float) -> NDArray[np.float64]:
+    """Return the median log power of each block's readings; off where none are left."""
+    levels = np.full(len(readings.blocks), off)
+    for b in np.unique(readings.block[readings.block >= 0]):
+        levels[b] = np.median(np.log(readings.power_w[readings.block == b]))
+    return levels
+
+
+def _near(prior: Prior) -> float:
+    """Return a value a little above the middle of a prior."""
+    above = 0.2 * prior.sd
+    return prior.centre + above if prior.kind == "normal" else prior.centre * float(np.exp(above))
