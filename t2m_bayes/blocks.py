@@ -10,10 +10,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    Floats = NDArray[np.floating[Any]]
     Ints = NDArray[np.integer[Any]]
 
 BLOCK_READINGS: Final = 5
 """Readings from which a block has a level of its own. One of fewer joins the noise."""
+
+HALF_CENTRED: Final = 3.0
+"""Readings with which a block is sampled half centred."""
 
 
 def block_names(frame: pd.DataFrame) -> NDArray[np.object_]:
@@ -32,7 +36,8 @@ def block_names(frame: pd.DataFrame) -> NDArray[np.object_]:
     tokens = frame["input_tokens"].map("{:g}x".format) + frame["output_tokens"].map("{:g}".format)
     names = tokens.where(known, "").astype(object)
     if "subject" in frame:
-        names = frame["subject"].where(frame["subject"].notna(), names).astype(object)
+        subject = frame["subject"].fillna("")
+        names = subject.where(subject != "", names).astype(object)
     return np.asarray(names.astype(str), dtype=object)
 
 
@@ -78,7 +83,8 @@ def block_data(
         groups: Number of groups.
 
     Returns:
-        ``<dim>_read``, whether a block's readings pin its level; ``series_blocked``, whether a
+        ``<dim>_centred``, how far a block is sampled centred on what its readings pin, from 0 where
+        it has too few to 1; ``series_blocked``, whether a
         group has such a block; of each reading, ``<kind>_block``, ``<kind>_blocked`` for one in
         such a block and ``<kind>_weight``, its share of it, and ``<kind>_loose`` for another of
         the same group.
@@ -91,10 +97,30 @@ def block_data(
     group_blocked = np.zeros(groups, dtype=bool)
     group_blocked[group[blocked]] = True
     return {
-        f"{dim}_read": read.astype(float),
+        f"{dim}_centred": np.where(read, counts / (counts + HALF_CENTRED), 0.0),
         "series_blocked": group_blocked.astype(float),
         f"{kind}_block": np.maximum(block, 0).astype(np.int32),
         f"{kind}_blocked": blocked.astype(float),
         f"{kind}_weight": blocked / np.maximum(counts[block], 1),
         f"{kind}_loose": (group_blocked[group] & ~blocked).astype(float),
     }
+
+
+def block_levels(
+    blocks: tuple[tuple[int, str], ...], block: Ints, log_rates: Floats, log_sizes: Floats
+) -> NDArray[np.float64]:
+    """Return where the chains of blocks start: at the mean size, at the median rate.
+
+    Args:
+        blocks: The blocks.
+        block: Block of each reading, -1 where it has none. shape: (reading,)
+        log_rates: Logarithm of each reading over its size. shape: (reading,)
+        log_sizes: Logarithm of that size, such as the number of steps. shape: (reading,)
+    """
+    levels = np.full(len(blocks), 1e-3)
+    counts = np.bincount(block[block >= 0], minlength=len(blocks))
+    for b in np.flatnonzero(counts >= BLOCK_READINGS):
+        own = block == b
+        centred = counts[b] / (counts[b] + HALF_CENTRED)
+        levels[b] = centred * (log_sizes[own].mean() + np.median(log_rates[own]))
+    return levels

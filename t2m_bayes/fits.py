@@ -48,7 +48,7 @@ class Reads:
         output_tokens: Fewest and most generated tokens.
         prefill_power: Power readings that show prefill busy.
         decode_power: Power readings that show decode busy.
-        idle_power: Power readings with idle samples in them.
+        idle_power: Power readings that show the series idle.
     """
 
     prefill: int

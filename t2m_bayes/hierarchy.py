@@ -9,7 +9,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from t2m_bayes.blocks import block_data
+from t2m_bayes.blocks import block_data, block_levels
 from t2m_bayes.design import (
     TILE,
     Design,
@@ -223,6 +223,8 @@ def latency_model(
                     "block", "decode", data, of_blocks, group, s, log_mean
                 )
                 log_mean += shift
+                # A variance of the noise's width, and the scale is what it joins.
+                block_variance /= noise_width(*tails) ** 2
             unknown_input = context[s] * data["decode_input_sd"]
             scale = pt.sqrt(
                 pt.exp(2 * noise_decode)[s]
@@ -451,10 +453,9 @@ def starting_point(design: Design) -> dict[str, NDArray[np.float64]]:
     stair = _smoothed_levels(design)
     start = {"log_step_series_raw": rate}
     if design.blocks:
-        block = np.full(len(design.blocks), off)
-        for b in np.unique(design.decode_block[design.decode_block >= 0]):
-            block[b] = np.median(np.log(design.decode_s[design.decode_block == b]))
-        start["decode_block_effect_raw"] = block
+        start["decode_block_effect_raw"] = block_levels(
+            design.blocks, design.decode_block, per_step, np.log(design.decode_output - 1)
+        )
     if stair.size:
         start |= {
             "log_stair_anchored_raw": stair,

@@ -51,6 +51,8 @@ class CellDraws:
         step_s: Time of a decode step at an empty context, in seconds.
         context: Relative cost of a context token in decode, in 1/token.
         decode_noise: Relative scale of the decode noise.
+        decode_block: What the block of these runs adds to the log of their decode time. It belongs
+            to their noise, and all of them share it.
         timer_s: Absolute scale of the decode noise, in seconds.
         tails_decode: Degrees of freedom of the decode noise, fast and slow side.
             shape: (2, sample)
@@ -78,6 +80,7 @@ class CellDraws:
     step_s: Floats
     context: Floats
     decode_noise: Floats
+    decode_block: Floats
     timer_s: Floats
     tails_decode: Floats
     tails_prefill: Floats
@@ -306,7 +309,7 @@ def cell_draws(
     tails_decode = np.stack([flat("tail_fast_decode"), flat("tail_slow_decode")])
     width = np.exp(decode_noise) * noise_width(*tails_decode)
     at = None if decode_series is None else (decode_series,)
-    log_step = log_step + block_spread(fit, "decode", at, width, normal) * normal()
+    decode_block = block_spread(fit, "decode", at, width, normal) * normal()
 
     if cell is not None:
         log_floor, log_token = of_cell("log_floor"), of_cell("log_token")
@@ -360,6 +363,7 @@ def cell_draws(
         step_s=np.exp(log_step),
         context=np.exp(log_context),
         decode_noise=np.exp(decode_noise),
+        decode_block=decode_block,
         timer_s=flat("timer_decode"),
         tails_decode=tails_decode,
         tails_prefill=np.stack([flat("tail_fast_prefill"), flat("tail_slow_prefill")]),

@@ -42,12 +42,14 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         counts = np.bincount(readings.series[readings.kind(*kinds)], minlength=n)
         return (counts > 0).astype(float)
 
+    fast = readings.take(readings.kind("phase"))
+    phased = (np.bincount(2 * fast.series + fast.part, minlength=2 * n) > 0).astype(float)
     return {
         "cell_read_power": cell,
         "series_read_power": busy,
         "series_read_idle": (readings.idle(n) > 0).astype(float),
         "series_read_window": read("window"),
-        "series_read_phase": read("phase"),
+        "series_read_phase": phased.reshape(n, 2),
         "series_read_sensor": read("window", "phase", "mean"),
         **_window_data(readings, series_cell),
         **_lagged_data(readings, series_cell.size),

@@ -160,7 +160,7 @@ def power_model(
             lag_s = pt.exp(
                 partially_pooled(
                     "log_sensor_lag_series",
-                    data["series_read_phase"][:, None],
+                    data["series_read_phase"],
                     prior("log_sensor_lag", dims="part"),
                     prior("spread_sensor_lag"),
                     ("series", "part"),

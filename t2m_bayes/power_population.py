@@ -72,7 +72,8 @@ class PowerDraws:
         idle_w: Idle power, in watts.
         prefill_w: Power of prefill.
         decode_w: Power of decode at ``formulas.REFERENCE_OUTPUT`` tokens.
-        prefill_block: What a block multiplies prefill's power by, as a fast sensor shows it.
+        prefill_block: What the block of these runs multiplies prefill's power by; 1 where no fast
+            sensor could show it.
         decode_block: The same of decode.
         growth: Exponent by which that changes with the length of the output.
         shown: The sensor whose readings are predicted; ``None`` for the chip's own power.
@@ -94,7 +95,13 @@ class PowerDraws:
         return replace(_single(self), shown=shown)
 
     def metrics(
-        self, prefill_s: Floats, decode_s: Floats, output_tokens: Floats, z: PowerNoise | None
+        self,
+        prefill_s: Floats,
+        decode_s: Floats,
+        output_tokens: Floats,
+        z: PowerNoise | None,
+        *,
+        blocks: bool,
     ) -> dict[str, Floats]:
         """Return the energy and power of runs.
 
@@ -103,6 +110,7 @@ class PowerDraws:
             decode_s: Decode times, 0 where there is no decode. Same shape.
             output_tokens: Generated tokens. shape: (request, 1 or sample)
             z: Noise of the sensor; ``None`` for expected values, and for the chip.
+            blocks: Whether to include what the runs' block adds.
 
         Returns:
             ``energy_j, power_w, prefill_energy_j, decode_energy_j``. shape: (request, sample)
@@ -113,8 +121,10 @@ class PowerDraws:
         prefill_w = self.prefill_w
         if self.shown is not None:
             prefill_w, decode_w = self._shown(self.shown, prefill_s, decode_s, decode_w, z)
-        prefill_j = prefill_w * self.prefill_block * prefill_s
-        decode_j = decode_w * self.decode_block * decode_s
+        if blocks:
+            prefill_w, decode_w = prefill_w * self.prefill_block, decode_w * self.decode_block
+        prefill_j = prefill_w * prefill_s
+        decode_j = decode_w * decode_s
         energy_j = prefill_j + decode_j
         return {
             "energy_j": energy_j,
@@ -260,15 +270,19 @@ def power_draws(
     def pick(count: str) -> int | None:
         return same_session(fit, series, count, session, label)
 
+    machine = device.partition("+")[0]
+    fast = any(s.kind == "phase" and s.machine == machine for s in fit.sensors)
+    noise = np.exp(fit.flat("log_noise_power") + fit.flat("spread_noise_power") * normal())
+
     def busy(phase: str) -> tuple[Floats, Floats]:
         level = of_device(f"log_{phase}_w_device", rates.busy_w)
         slope, tau = fit.flat(f"slope_{phase}_w"), fit.flat(f"tau_{phase}_w")
         own = fit.flat(f"log_{phase}_w")[:, cell] if cell is not None else None
         usual = own if own is not None else level + slope * size + tau * normal()
         chosen = pick(f"{phase}_power")
-        noise = np.exp(fit.flat("log_noise_power") + fit.flat("spread_noise_power") * normal())
         at = None if chosen is None else (chosen, ("prefill", "decode").index(phase))
-        block = np.exp(block_spread(fit, "power", at, noise, normal) * normal())
+        spread = block_spread(fit, "power", at, noise, normal) if fast else np.zeros_like(noise)
+        block = np.exp(spread * normal())
         if chosen is not None:
             return np.exp(fit.flat(f"log_{phase}_w_series")[:, chosen]), block
         return np.exp(usual + fit.flat("tau_session_power") * normal()), block
@@ -292,7 +306,7 @@ def power_draws(
         prefill_block=prefill_block,
         decode_block=decode_block,
         growth=growth,
-        shown=None if view == "chip" else _sensor_draws(fit, device, series, pick, normal),
+        shown=None if view == "chip" else _sensor_draws(fit, device, pick, noise, normal),
         warnings=_warnings(fit, llm, device, series),
     )
 
@@ -300,8 +314,8 @@ def power_draws(
 def _sensor_draws(
     fit: Fit,
     device: str,
-    series: Sequence[int],
     pick: Callable[[str], int | None],
+    noise: Floats,
     normal: Callable[[], Floats],
 ) -> SensorDraws:
     machine = device.partition("+")[0]
@@ -334,6 +348,8 @@ def _sensor_draws(
         chosen = pick("idle_power" if sensor.kind == "window" else "decode_power")
         if chosen is not None:
             return np.exp(fit.flat(f"log_{name}_series")[:, chosen])
+        if name == "noise_power":
+            return noise
         return np.exp(fit.flat(f"log_{name}") + fit.flat(f"spread_{name}") * normal())
 
     def between(name: str) -> Floats:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.optimize import least_squares
 
+from t2m_bayes.blocks import block_levels
 from t2m_bayes.power_data import NEVER_S, known_prefill
-from t2m_bayes.power_design import DECODE
+from t2m_bayes.power_design import DECODE, PREFILL
 from t2m_bayes.priors import POWER_SPREAD
 from t2m_bayes.sensor import IDLE_SAMPLES, lagged_phases
 
@@ -38,6 +39,8 @@ def power_start(
     coords: Coords, readings: PowerReadings, priors: Mapping[str, Prior]
 ) -> dict[str, NDArray[np.float64]]:
     """Return where sampling starts: each phase's power from the medians of windows that show it.
+
+    What a fast sensor read of a session starts at its least squares.
 
     One sample more of the run and one idle sample less fit a window nearly as well, and a chain
     that starts far from the readings or with tiny errors crawls. So all start at the same place,
@@ -85,7 +88,10 @@ def power_start(
         fast = own & readings.kind("phase")
         if fast.any():
             noise[s] = np.log(COARSE[1])
-            idle[s], busy[0, s], busy[1, s], *lags[s] = _fast_start(readings.take(fast), priors)
+            idle[s], *levels, prefill_lag, decode_lag = _fast_start(readings.take(fast), priors)
+            shown = np.isin((PREFILL, DECODE), readings.part[fast])
+            busy[shown, s] = np.array(levels)[shown]
+            lags[s, shown] = np.array([prefill_lag, decode_lag])[shown]
     cell = np.full((2, len(coords.cells)), off)
     for phase in range(2):
         for c in range(len(coords.cells)):
@@ -119,7 +125,12 @@ def power_start(
         "idle_share": np.tile(share, (n_sensors, 1)),
         "log_noise_power_series_raw": noise,
         "log_sample_error_series_raw": np.full(series_cell.size, 0.8),
-        "phase_block_effect_raw": _block_levels(readings, off),
+        "phase_block_effect_raw": block_levels(
+            readings.blocks,
+            readings.block,
+            np.log(readings.power_w),
+            np.zeros_like(readings.power_w),
+        ),
         "log_sensor_lag_series_raw": lags,
     }
 
@@ -136,30 +147,26 @@ def _fast_start(readings: PowerReadings, priors: Mapping[str, Prior]) -> NDArray
     lag = priors["log_sensor_lag"]
     centre = np.array([most - 1, most, most, lag.centre, lag.centre])
     spread = np.array([POWER_SPREAD, POWER_SPREAD, POWER_SPREAD, lag.sd, lag.sd])
+    pause = np.exp(priors["log_pause"].centre)
+    carry = 1 / (1 + np.exp(-priors["logit_carry"].centre))
 
-    def off(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
         idle, prefill, decode, *lags = np.exp(x)
         shown = lagged_phases(
-            idle, prefill, decode, prefill_s, decode_s, tuple(lags), decode * 0.6, 0.5
+            idle, prefill, decode, prefill_s, decode_s, tuple(lags), decode * pause, carry
         )
         of_part = np.where(readings.part == DECODE, shown[1], shown[0])
         near = PRIOR_WEIGHT * (x - centre) / spread
         return np.concatenate([np.log(of_part / readings.power_w), near])
 
     tried = [
-        least_squares(off, [*centre[:3], np.log(lag_s), centre[4]], loss="soft_l1", f_scale=0.01)
+        least_squares(
+            residuals, [*centre[:3], np.log(lag_s), centre[4]], loss="soft_l1", f_scale=0.01
+        )
         for lag_s in LAGS_S
     ]
     best: NDArray[np.float64] = min(tried, key=lambda found: float(found.cost)).x
     return best
-
-
-def _block_levels(readings: PowerReadings, off: float) -> NDArray[np.float64]:
-    """Return the median log power of each block's readings; off where none are left."""
-    levels = np.full(len(readings.blocks), off)
-    for b in np.unique(readings.block[readings.block >= 0]):
-        levels[b] = np.median(np.log(readings.power_w[readings.block == b]))
-    return levels
 
 
 def _near(prior: Prior) -> float:

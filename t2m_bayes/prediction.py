@@ -138,7 +138,7 @@ def predict(
 
     Returns:
         The draws. Requests of one LLM and device share the draws of whatever is unknown of both,
-        the new session included; the noise of each request is its own.
+        the new session and block included; the noise of each request is its own.
 
     Raises:
         DataError: A request cannot be predicted: see :func:`t2m_bayes.population.cell_draws`.
@@ -394,12 +394,12 @@ def metric_draws(
         with np.errstate(divide="ignore"):
             scale = np.sqrt(cell.decode_noise**2 + (cell.timer_s / decode) ** 2)
         scale = np.where(outputs <= 1, 0, scale)
-        decode = decode * np.exp(_no_more_than_a_stall(scale * z.decode))
+        decode = decode * np.exp(_no_more_than_a_stall(scale * z.decode + cell.decode_block))
     prefill = np.exp(log_prefill)
     times = {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
     if cell.power is None:
         return times
-    return times | cell.power.metrics(prefill, decode, outputs, z and z.power)
+    return times | cell.power.metrics(prefill, decode, outputs, z and z.power, blocks=z is not None)
 
 
 def _no_more_than_a_stall(log_noise: Floats) -> Floats:

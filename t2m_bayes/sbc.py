@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from arviz_stats import ecdf_utils
 
+from t2m_bayes.blocks import BLOCK_READINGS, block_names
 from t2m_bayes.errors import DataError
 from t2m_bayes.evidence.prior import draw_prior
 from t2m_bayes.hierarchy import model_data, starting_point
@@ -122,10 +123,16 @@ class Calibration:
 
 
 def small_runs(runs: Runs) -> Runs:
-    """Return the small configuration: the first runs of two LLMs on every device of a table."""
+    """Return the small configuration: the first runs of two LLMs on every device of a table.
+
+    Of those, the first few of each block (:mod:`t2m_bayes.blocks`).
+    """
     frame = runs.frame.dropna(subset="input_tokens")
     llms = frame.groupby("llm")["device"].nunique().sort_values(ascending=False, kind="stable")
     frame = frame[frame["llm"].isin(llms.index[: SMALL[0]])]
+    # Blocks of the least size, so that each session has two.
+    together = frame.groupby(["device", "llm", "session", block_names(frame)]).cumcount()
+    frame = frame[together < BLOCK_READINGS]
     first = frame.groupby(["device", "llm"]).cumcount() < SMALL[1]
     return Runs(frame[first].reset_index(drop=True), runs.reports)
 

@@ -56,12 +56,12 @@ def test_every_reading_of_a_part_is_in_a_block_or_loose_or_of_a_series_without(
         assert not data
         return
     counts = np.bincount(block[part][block[part] >= 0], minlength=len(blocks))
-    assert np.array_equal(data["block_read"] > 0, counts >= BLOCK_READINGS)
+    assert np.array_equal(data["block_centred"] > 0, counts >= BLOCK_READINGS)
     own, loose = data["decode_blocked"] > 0, data["decode_loose"] > 0
     assert not np.any(own & loose)
     # Only a series without any block that was read leaves its readings alone.
     assert np.array_equal(own | loose, data["series_blocked"][series[part]] > 0)
-    assert np.all(data["block_read"][data["decode_block"][own]] > 0)
+    assert np.all(data["block_centred"][data["decode_block"][own]] > 0)
 
 
 def test_blocks_that_differ_widen_the_band_of_a_run_in_the_same_session(small_fit: Fit) -> None:
@@ -81,3 +81,13 @@ def test_blocks_that_differ_widen_the_band_of_a_run_in_the_same_session(small_fi
     # 5 % in a normal's standard deviation, on top of noise of less than a per cent.
     assert 3.29 * 0.05 < width(0.05) < 3.29 * 0.05 * 1.2
     assert width(0.0) < 0.25 * width(0.05)
+
+
+def test_a_block_is_noise_and_no_part_of_what_is_expected(small_fit: Fit) -> None:
+    requests = make_requests(small_fit, "8B", [300], [200])
+    draws = small_fit.draws | {
+        "block_spread_decode": np.full_like(small_fit.draws["block_spread_decode"], 0.05)
+    }
+    with_blocks = predict(replace(small_fit, draws=draws), requests, session="same")
+    plain = predict(small_fit, requests, session="same")
+    assert np.array_equal(with_blocks.expected["decode_s"], plain.expected["decode_s"])

@@ -18,13 +18,16 @@ from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.power_data import power_data
 from t2m_bayes.power_design import measured_energy, named_rails, parse_rails
+from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
+from t2m_bayes.priors import load_priors
 from t2m_bayes.requests import make_requests, requests_of
 from t2m_bayes.resources import shipped
 from t2m_bayes.schema import ENERGIES, Runs
 from t2m_bayes.sensor import (
     STEP_W,
     lagged_mean,
+    lagged_phases,
     offset_probability,
     window_sum_sd_w,
     window_sum_w,
@@ -112,6 +115,54 @@ def test_a_window_of_more_samples_than_its_run_says_nothing() -> None:
     data = power_data(design.power, np.array([0]), 1)
     assert data["window_counted"].size == 3
     assert set(data["window_reading"]) == {0, 1, 2}
+
+
+def fast_readings(*phases: str) -> pd.DataFrame:
+    """Return six repeats of nine cells as a fast sensor reads them: 45 W and 50 W, idling at 15."""
+    prompts, outputs, _ = np.meshgrid([128.0, 512, 2048], [32.0, 128, 512], range(6))
+    frame = table(
+        prompts.size,
+        input_tokens=prompts.ravel(),
+        output_tokens=outputs.ravel(),
+        prefill_s=prompts.ravel() / 4096,
+        decode_s=outputs.ravel() / 64,
+    )
+    shown = lagged_phases(
+        15.0, 45.0, 50.0, frame["prefill_s"], frame["decode_s"], (0.2, 0.4), 30.0, 0.5
+    )
+    for phase, watts in zip(("prefill", "decode"), shown, strict=True):
+        if phase in phases:
+            frame[f"{phase}_energy_j"] = watts * frame[f"{phase}_s"]
+    return frame
+
+
+def test_a_fast_sensors_chains_start_at_its_least_squares() -> None:
+    design = make_design(fast_readings("prefill", "decode"))
+    assert design.power is not None
+    start = power_start(design.coords, design.power, load_priors())
+    found = {
+        name: np.exp(start[f"log_{name}_series_raw"]).ravel()
+        for name in ("idle", "prefill_w", "decode_w", "sensor_lag")
+    }
+    assert found["idle"] == pytest.approx([15], rel=0.05)
+    assert found["prefill_w"] == pytest.approx([45], rel=0.03)
+    assert found["decode_w"] == pytest.approx([50], rel=0.03)
+    assert found["sensor_lag"] == pytest.approx([0.2, 0.4], rel=0.25)
+
+
+def test_blocks_of_power_are_prompts_in_prefill_and_cells_in_decode() -> None:
+    readings = make_design(fast_readings("prefill", "decode")).power
+    assert readings is not None
+    assert [g for g, _ in readings.blocks] == [0] * 3 + [1] * 9
+    data = power_data(readings, np.array([0]), 1)
+    assert data["series_blocked"].tolist() == [[1, 1]]
+    assert np.all(data["phase_blocked"] == 1)
+    # Where one phase alone was read, nothing pins the other's lag, power or blocks.
+    readings = make_design(fast_readings("decode")).power
+    assert readings is not None
+    data = power_data(readings, np.array([0]), 1)
+    assert data["series_blocked"].tolist() == data["series_read_phase"].tolist() == [[0, 1]]
+    assert data["series_read_power"].tolist() == [[0, 1]]
 
 
 def test_one_mean_repeated_over_a_subject_is_one_reading() -> None:

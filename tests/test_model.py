@@ -15,7 +15,9 @@ from t2m_bayes import fits
 from t2m_bayes.design import floor_shown, make_design, tile_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
+from t2m_bayes.hierarchy import model_data
 from t2m_bayes.inference import Compiled
+from t2m_bayes.pooling import USUAL_SPREAD
 from t2m_bayes.prediction import predict, predict_bands
 from t2m_bayes.requests import make_requests, requests_of
 from t2m_bayes.sampling import Sampling
@@ -128,7 +130,10 @@ def _of_other_blocks(trace: DataTree, compiled: Compiled) -> xr.Dataset:
     sample = trace["posterior"].to_dataset()
     spread = sample["block_spread_decode"][..., [s for s, _ in compiled.design.blocks]].to_numpy()
     effect = spread * np.random.default_rng(5).standard_normal(spread.shape)
-    moved = effect - sample["decode_block_effect"].to_numpy()
+    centred = model_data(compiled.design)["block_centred"]
+    moved = (effect - sample["decode_block_effect"].to_numpy()) / (spread / USUAL_SPREAD) ** (
+        1 - centred
+    )
     dims = ("chain", "draw", "block")
     return sample.assign(
         decode_block_effect=(dims, effect),

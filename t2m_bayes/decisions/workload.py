@@ -63,9 +63,10 @@ def sum_workload(
 ) -> Workload:
     """Add up requests, draw by draw.
 
-    All requests of one posterior draw share its coefficients, its session and its tile effects,
-    whose uncertainty therefore does not average out; each request has noise of its own, which
-    does. Nothing is approximated: every request is drawn once a posterior draw.
+    All requests of one posterior draw share its coefficients, its session, its block (they are run
+    one after another) and its tile effects, whose uncertainty therefore does not average out; each
+    request has noise of its own, which does. Nothing is approximated: every request is drawn once
+    a posterior draw.
 
     Args:
         fit: The fit.

@@ -60,7 +60,7 @@ NOT_DRAWS: Final = frozenset(
 """Attributes of ``CellDraws`` that describe the draws, or that only noise is drawn with."""
 
 
-POWER_DRAWS: Final = ("prefill_w", "decode_w", "growth")
+POWER_DRAWS: Final = ("prefill_w", "decode_w", "prefill_block", "decode_block", "growth")
 """Attributes of ``PowerDraws`` that the chip's energy follows from."""
 
 

@@ -99,12 +99,12 @@
       const expected =
         start + steps * draw.step_s[i] * (1 + draw.context[i] * (inputTokens + outputTokens / 2));
       const scale = steps > 0 ? Math.hypot(draw.decode_noise[i], draw.timer_s[i] / expected) : 0;
-      const decode = expected * Math.exp(bounded(scale * decodeNoise[i]));
+      const decode = expected * Math.exp(bounded(scale * decodeNoise[i] + draw.decode_block[i]));
       const metrics = { prefill_s: prefill, decode_s: decode, total_s: prefill + decode };
       if (power) {
         const growth = (outputTokens / constants.reference_output) ** power.growth[i];
-        metrics.prefill_energy_j = power.prefill_w[i] * prefill;
-        metrics.decode_energy_j = power.decode_w[i] * growth * decode;
+        metrics.prefill_energy_j = power.prefill_w[i] * power.prefill_block[i] * prefill;
+        metrics.decode_energy_j = power.decode_w[i] * power.decode_block[i] * growth * decode;
         metrics.energy_j = metrics.prefill_energy_j + metrics.decode_energy_j;
         metrics.power_w = metrics.energy_j / metrics.total_s;
       }
