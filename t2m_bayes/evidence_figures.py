@@ -77,7 +77,7 @@ def forest(ax: Axes, levels: Sequence[Mapping[str, Any]], kind: str) -> Axes:
     if kind == "offset":
         _log_axis(ax, "x")
         ax.axvline(1.0, color="black", linewidth=0.8, linestyle=":", zorder=1)
-        ax.set_xlabel("factor" if several or not labels else f"factor, {labels[0]}")
+        ax.set_xlabel("factor" if several or not labels else f"factor:\n{labels[0]}")
     else:
         ax.set_xlabel("exponent of the LLM's size")
     return _plain(ax)

@@ -24,6 +24,10 @@ LABELS: Final = {
     "prefill_s": "prefill time (s)",
     "decode_s": "decode time (s)",
     "total_s": "total time (s)",
+    "energy_j": "energy (J)",
+    "power_w": "mean power (W)",
+    "prefill_energy_j": "prefill energy (J)",
+    "decode_energy_j": "decode energy (J)",
 }
 """What the axes say of each column."""
 
