@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 USUAL_IDLE: Final = 2
 """Idle samples around a run with which sampling starts where no window's samples were counted."""
 
-COARSE: Final = (0.03, 0.007)
-"""Relative errors of slow and of fast sensors with which sampling starts: larger than real ones."""
+COARSE: Final = (-3.5, -5.0)
+"""Relative errors of slow and of fast sensors with which sampling starts, log: above
+real ones."""
 
 LAGS_S: Final = (0.05, 0.3)
 """Time constants of a fast sensor in prefill from which its least squares start, in seconds."""
@@ -61,7 +62,7 @@ def power_start(
     idle = np.full(series_cell.size, off)
     busy = np.full((2, series_cell.size), off)
     lags = np.full((series_cell.size, 2), off)
-    noise = np.full(series_cell.size, np.log(COARSE[0]))
+    noise = np.full(series_cell.size, COARSE[0])
     seconds_all = prefill_s + readings.decode_s
     counted = slow & (readings.samples > 0)
     spare = readings.samples - np.floor(seconds_all / np.where(slow, period, 1))
@@ -87,7 +88,7 @@ def power_start(
                 busy[phase, s] = np.log(np.median(power))
         fast = own & readings.kind("phase")
         if fast.any():
-            noise[s] = np.log(COARSE[1])
+            noise[s] = COARSE[1]
             idle[s], *levels, prefill_lag, decode_lag = _fast_start(readings.take(fast), priors)
             shown = np.isin((PREFILL, DECODE), readings.part[fast])
             busy[shown, s] = np.array(levels)[shown]
