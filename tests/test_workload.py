@@ -95,8 +95,9 @@ def width(draws: np.ndarray) -> float:
 
 
 def without_doubt(fit: Fit) -> Fit:
-    """Return the fit with every draw the same: noise is all that is left."""
+    """Return the fit with every draw the same: noise of single runs is all that is left."""
     draws = {n: np.broadcast_to(d.mean(axis=(0, 1)), d.shape).copy() for n, d in fit.draws.items()}
+    draws["block_spread_decode"][:] = 0
     return replace(fit, draws=draws)
 
 
@@ -108,10 +109,14 @@ def test_noise_averages_out_and_shared_uncertainty_does_not(shipped_fit: Fit) ->
         return {m: width(few.totals[m]) / width(many.totals[m]) for m in few.totals}
 
     noise, shared = narrowing(certain, "same"), narrowing(shipped_fit, "new")
+    one_block = {"block_spread_decode": shipped_fit.draws["block_spread_decode"]}
+    blocked = narrowing(replace(certain, draws=certain.draws | one_block), "same")
     # Sixteen times the requests: a quarter of the width if all of it is independent noise, whose
     # tails are heavy, and all of the width if it is shared.
     assert 3.0 < noise["decode_s"] < 5.5
     assert 0.9 < shared["decode_s"] < 1.1
+    # Requests that are run one after another share a block.
+    assert 0.9 < blocked["decode_s"] < 1.3
     assert 0.9 < shared["total_s"] < 1.1
     # Shared noise, as single predictions may have it, would leave the band of a sum far too wide.
     total = summed(certain, np.full(400, 500), np.full(400, 50), "same").totals["decode_s"]
