@@ -84,20 +84,19 @@ def block_data(
 
     Returns:
         ``<dim>_centred``, how far a block is sampled centred on what its readings pin, from 0 where
-        it has too few to 1; ``series_blocked``, whether a
-        group has such a block; of each reading, ``<kind>_block``, ``<kind>_blocked`` for one in
-        such a block and ``<kind>_weight``, its share of it, and ``<kind>_loose`` for another of
-        the same group.
+        it has too few to 1; ``series_blocked``, whether a group has a block with enough; of each
+        reading, ``<kind>_block``, ``<kind>_blocked`` for one in such a block and
+        ``<kind>_weight``, its share of it, and ``<kind>_loose`` for another of the same group.
     """
     if not blocks:
         return {}
     counts = np.bincount(block[block >= 0], minlength=len(blocks))
-    read = counts >= BLOCK_READINGS
-    blocked = (block >= 0) & read[block]
+    centred = _centred(counts)
+    blocked = (block >= 0) & (centred[block] > 0)
     group_blocked = np.zeros(groups, dtype=bool)
     group_blocked[group[blocked]] = True
     return {
-        f"{dim}_centred": np.where(read, counts / (counts + HALF_CENTRED), 0.0),
+        f"{dim}_centred": centred,
         "series_blocked": group_blocked.astype(float),
         f"{kind}_block": np.maximum(block, 0).astype(np.int32),
         f"{kind}_blocked": blocked.astype(float),
@@ -118,9 +117,13 @@ def block_levels(
         log_sizes: Logarithm of that size, such as the number of steps. shape: (reading,)
     """
     levels = np.full(len(blocks), 1e-3)
-    counts = np.bincount(block[block >= 0], minlength=len(blocks))
-    for b in np.flatnonzero(counts >= BLOCK_READINGS):
+    centred = _centred(np.bincount(block[block >= 0], minlength=len(blocks)))
+    for b in np.flatnonzero(centred):
         own = block == b
-        centred = counts[b] / (counts[b] + HALF_CENTRED)
-        levels[b] = centred * (log_sizes[own].mean() + np.median(log_rates[own]))
+        levels[b] = centred[b] * (log_sizes[own].mean() + np.median(log_rates[own]))
     return levels
+
+
+def _centred(counts: Ints) -> NDArray[np.float64]:
+    """Return how far blocks of that many readings are sampled centred. shape: (block,)."""
+    return np.where(counts >= BLOCK_READINGS, counts / (counts + HALF_CENTRED), 0.0)

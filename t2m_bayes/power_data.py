@@ -42,17 +42,14 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         counts = np.bincount(readings.series[readings.kind(*kinds)], minlength=n)
         return (counts > 0).astype(float)
 
-    fast = readings.take(readings.kind("phase"))
-    phased = (np.bincount(2 * fast.series + fast.part, minlength=2 * n) > 0).astype(float)
     return {
         "cell_read_power": cell,
         "series_read_power": busy,
         "series_read_idle": (readings.idle(n) > 0).astype(float),
         "series_read_window": read("window"),
-        "series_read_phase": phased.reshape(n, 2),
         "series_read_sensor": read("window", "phase", "mean"),
         **_window_data(readings, series_cell),
-        **_lagged_data(readings, series_cell.size),
+        **_lagged_data(readings, n),
         **_mean_data(readings.take(readings.kind("mean"))),
     }
 
@@ -128,7 +125,9 @@ def _lagged_data(readings: PowerReadings, n_series: int) -> dict[str, NDArray[An
     of_blocks = block_data("powerblock", "phase", read.blocks, read.block, group, 2 * n_series)
     if of_blocks:
         of_blocks["series_blocked"] = of_blocks["series_blocked"].reshape(-1, 2)
+    counts = np.bincount(group, minlength=2 * n_series)
     return of_blocks | {
+        "series_read_phase": (counts > 0).astype(float).reshape(-1, 2),
         "phase_series": read.series,
         "phase_sensor": read.sensor,
         "phase_part": (read.part == DECODE).astype(float),

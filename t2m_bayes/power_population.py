@@ -12,7 +12,7 @@ from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import decode_power
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, device_rates
 from t2m_bayes.sensor import lagged_phases, window_sum_sd_w, window_sum_w
-from t2m_bayes.sessions import block_spread, prior_draws, same_session
+from t2m_bayes.sessions import block_spread, device_draws, same_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -293,11 +293,7 @@ def power_draws(
         if chosen is not None
         else of_device("log_idle", rates.idle_w) + fit.flat("tau_session_idle") * normal()
     )
-    growth: Floats = (
-        fit.flat("decode_power_growth")[:, d]
-        if d is not None
-        else prior_draws(fit, "decode_power_growth", normal)
-    )
+    growth = device_draws(fit, "decode_power_growth", device, normal)
     (prefill_w, prefill_block), (decode_w, decode_block) = busy("prefill"), busy("decode")
     return PowerDraws(
         idle_w=np.exp(idle),
@@ -353,11 +349,7 @@ def _sensor_draws(
         return np.exp(fit.flat(f"log_{name}") + fit.flat(f"spread_{name}") * normal())
 
     def between(name: str) -> Floats:
-        if name not in fit.draws:
-            return nothing
-        if device in fit.coords.devices:
-            return fit.flat(name)[:, fit.coords.devices.index(device)]
-        return prior_draws(fit, name, normal)
+        return device_draws(fit, name, device, normal) if name in fit.draws else nothing
 
     offsets = fit.rail_offsets
     return SensorDraws(

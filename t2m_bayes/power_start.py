@@ -26,8 +26,7 @@ USUAL_IDLE: Final = 2
 """Idle samples around a run with which sampling starts where no window's samples were counted."""
 
 COARSE: Final = (-3.5, -5.0)
-"""Relative errors of slow and of fast sensors with which sampling starts, log: above
-real ones."""
+"""Log relative errors of slow and of fast sensors with which sampling starts: above real ones."""
 
 LAGS_S: Final = (0.05, 0.3)
 """Time constants of a fast sensor in prefill from which its least squares start, in seconds."""

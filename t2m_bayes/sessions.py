@@ -56,6 +56,23 @@ def block_spread(
     return width * prior_draws(fit, f"block_ratio_{kind}", normal)
 
 
+def device_draws(fit: Fit, name: str, device: str, normal: Callable[[], Floats]) -> Floats:
+    """Return draws of a device's own coefficient; of a new device, from its prior.
+
+    Args:
+        fit: The fit.
+        name: Name of the coefficient and of its prior.
+        device: The device.
+        normal: Draws standard normals. shape: (sample,)
+
+    Returns:
+        The draws. shape: (sample,)
+    """
+    if device in fit.coords.devices:
+        return fit.flat(name)[:, fit.coords.devices.index(device)]
+    return prior_draws(fit, name, normal)
+
+
 def prior_draws(fit: Fit, name: str, normal: Callable[[], Floats]) -> Floats:
     """Return draws of a prior that the fit was made with. shape: (sample,).
 
