@@ -28,6 +28,8 @@ NEVER_S: Final = 1e-6
 def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[str, NDArray[Any]]:
     """Return the values of the power model's ``pm.Data``.
 
+    A phase that a series' windows hardly show (``window_loose``) has no level of its own there.
+
     Args:
         readings: The readings.
         series_cell: Cell of each series. shape: (series,)
@@ -107,6 +109,7 @@ def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArra
     explained = possible.any(axis=1)
     sizes = {"low": low, "high": high, "prefill": split, "decode": whole - split, "idle": idle}
     columns = {n: np.broadcast_to(v, possible.shape)[reading, way] for n, v in sizes.items()}
+    loose = readings.loose(series_cell.size)[slow].astype(float)
     return {
         "window_reading": (np.cumsum(explained) - 1)[reading],
         "window_counted": counted[explained, 0].astype(float),
@@ -114,6 +117,7 @@ def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArra
         "window_sensor": read.sensor[reading],
         "window_w": read.power_w[reading],
         "window_output": np.maximum(read.output_tokens, 2.0)[reading],
+        "window_loose": loose[reading],
         **{f"window_{name}": values.astype(float) for name, values in columns.items()},
     }
 

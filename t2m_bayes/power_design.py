@@ -35,6 +35,11 @@ REPEATED: Final = 3
 
 UNSTATED: Final = "unstated rails"
 
+SHOWING: Final = 5
+"""Windows of a slow sensor that show a phase, from which a series has a level of its own for it.
+Fewer cannot tell more power from a sample more, and two explanations are two modes that no chain
+passes between."""
+
 WHOLE_RUN, PREFILL, DECODE = 2, 0, 1
 """What a reading is of."""
 
@@ -108,9 +113,9 @@ class PowerReadings:
         return np.array([s.kind in kinds for s in self.sensors], dtype=bool)[self.sensor]
 
     def busy(self, series: int) -> Ints:
-        """Return how many readings show each phase of each series busy.
+        """Return how many readings pin the power of each phase of each series.
 
-        A slow sensor sees a phase only where its time has room for a whole sample.
+        Windows of a slow sensor do so only where :data:`SHOWING` of them show the phase.
 
         Args:
             series: Number of series.
@@ -118,15 +123,36 @@ class PowerReadings:
         Returns:
             Counts. shape: (series, 2)
         """
+        return self._counts(self._shows() & ~self.loose(series), series)
+
+    def loose(self, series: int) -> NDArray[np.bool_]:
+        """Return which windows show a phase that too few others of their series show.
+
+        Args:
+            series: Number of series.
+
+        Returns:
+            Of each phase. shape: (entry, 2)
+        """
+        windows = self._shows() & self.kind("window")[:, None]
+        return windows & (self._counts(windows, series) < SHOWING)[self.series]
+
+    def _shows(self) -> NDArray[np.bool_]:
+        """Return which readings show each phase busy. shape: (entry, 2).
+
+        A slow sensor sees a phase only where its time has room for a whole sample; a mean over
+        whole runs is decode's but for a per cent.
+        """
         period = np.array([s.period_s for s in self.sensors])[self.sensor]
-        out = np.zeros((series, 2), dtype=int)
-        for phase, seconds in enumerate((np.nan_to_num(self.prefill_s), self.decode_s)):
-            seen = (self.part != 1 - phase) & (seconds > 0) & (seconds >= period)
-            if phase == PREFILL:
-                # A mean over whole runs is decode's but for a per cent.
-                seen &= ~self.kind("mean") | (self.decode_s == 0)
-            np.add.at(out[:, phase], self.series[seen], 1)
-        return out
+        seconds = np.c_[np.nan_to_num(self.prefill_s), self.decode_s]
+        shows = (self.part[:, None] != [DECODE, PREFILL]) & (seconds > 0)
+        shows &= seconds >= period[:, None]
+        shows[:, PREFILL] &= ~self.kind("mean") | (self.decode_s == 0)
+        return shows
+
+    def _counts(self, entries: NDArray[np.bool_], series: int) -> Ints:
+        """Return how many of some entries each series has. shape: (series, 2)."""
+        return np.stack([np.bincount(self.series[of], minlength=series) for of in entries.T], -1)
 
     def idle(self, series: int) -> Ints:
         """Return how many readings show each series idle. shape: (series,).

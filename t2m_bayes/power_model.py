@@ -64,7 +64,9 @@ def power_model(
     each is sampled by itself.
 
     A slow sensor's reading is a mixture over how many whole samples showed each phase and idle
-    time; its error is relative and, since a sample is whole or not, absolute. A fast one follows
+    time; its error is relative and, since a sample is whole or not, absolute. A phase that hardly
+    any window of a series shows is taken at the level its population says, whose spread joins the
+    error of those windows. A fast one follows
     the chip with a lag (:mod:`t2m_bayes.sensor`).
 
     Readings of a fast sensor of one prompt (of decode: and output) share a deviation from this, of
@@ -113,19 +115,23 @@ def power_model(
             "series",
         )
         tau_session = prior("tau_session_power")
-        busy = {}
+        busy, expected = {}, {}
         for f, phase in enumerate(PHASES):
             device = level(f"log_{phase}_w_device", [r.busy_w for r in rates])
-            cell = partially_pooled(
-                f"log_{phase}_w",
-                data["cell_read_power"][:, f],
-                device[cell_device] + prior(f"slope_{phase}_w") * size,
-                prior(f"tau_{phase}_w"),
-                "cell",
-            )
-            read = data["series_read_power"][:, f]
+            of_size = device[cell_device] + prior(f"slope_{phase}_w") * size
+            tau, read = prior(f"tau_{phase}_w"), data["cell_read_power"][:, f]
+            cell = partially_pooled(f"log_{phase}_w", read, of_size, tau, "cell")
             busy[phase] = partially_pooled(
-                f"log_{phase}_w_series", read, cell[series_cell], tau_session, "series"
+                f"log_{phase}_w_series",
+                data["series_read_power"][:, f],
+                cell[series_cell],
+                tau_session,
+                "series",
+            )
+            # Of a series that is hardly read: mean and variance of what its population says.
+            expected[phase] = (
+                pt.switch(read > 0, cell, of_size)[series_cell],
+                tau_session**2 + ((1 - read) * tau**2)[series_cell],
             )
         growth = prior("decode_power_growth", dims="device")[series_device]
 
@@ -149,12 +155,19 @@ def power_model(
         def watts(kind: str) -> tuple[Any, Any, Any, Any]:
             """Return series, and idle, prefill and decode power as a kind's rails sum them."""
             s, scale = data[f"{kind}_series"], rails[data[f"{kind}_sensor"]]
-            decode = decode_power(pt.exp(busy["decode"][s]), growth[s], data[f"{kind}_output"])
-            return s, scale * pt.exp(idle[s]), scale * pt.exp(busy["prefill"][s]), scale * decode
+            prefill, decode = (busy[phase][s] for phase in PHASES)
+            if kind == "window":
+                prefill, decode = (
+                    pt.switch(data["window_loose"][:, f] > 0, expected[phase][0][s], own)
+                    for f, (phase, own) in enumerate(zip(PHASES, (prefill, decode), strict=True))
+                )
+            decode_w = decode_power(pt.exp(decode), growth[s], data[f"{kind}_output"])
+            return s, scale * pt.exp(idle[s]), scale * pt.exp(prefill), scale * decode_w
 
         if any(s.kind == "window" for s in sensors):
             error = of_series("sample_error", data["series_read_window"])
-            _add_windows(data, *watts("window"), noise, error, tail, prior, len(sensors))
+            unread = pt.stack([expected[phase][1] for phase in PHASES], axis=1)
+            _add_windows(data, *watts("window"), noise, error, unread, tail, prior, len(sensors))
         if any(s.kind == "phase" for s in sensors):
             s, idle_w, prefill_w, decode_w = watts("phase")
             lag_s = pt.exp(
@@ -210,6 +223,7 @@ def _add_windows(
     decode_w: Any,
     noise: Any,
     error: Any,
+    unread: Any,
     tail: Any,
     prior: Callable[..., Any],
     sensors: int,
@@ -226,7 +240,11 @@ def _add_windows(
     total = window_sum_w(idle, prefill, decode, idle_w, prefill_w, decode_w)
     offset = offset_probability(data["window_low"], data["window_high"], phase, jitter)
     weight = (offset + RARE) * idle_share[sensor, pt.cast(idle, "int64")] + RARE**2
-    sigma = window_sum_sd_w(noise[series], error[series], total) / samples
+    # Levels that a series has not got of its own are off by the spread of their population.
+    shown_w = pt.stack([prefill * prefill_w, decode * decode_w], axis=1)
+    spread = data["window_loose"] * unread[series]
+    error_w = pt.sqrt(error[series] ** 2 + (spread * shown_w**2).sum(axis=1))
+    sigma = window_sum_sd_w(noise[series], error_w, total) / samples
     reading = pm.StudentT.dist(nu=tail, mu=total / samples, sigma=sigma)
     density = pt.exp(pm.logp(reading, data["window_w"]))
     counted = data["window_counted"]

@@ -371,7 +371,7 @@ def _sensor_draws(
 
 
 def _warnings(fit: Fit, llm: str, device: str, series: Sequence[int]) -> tuple[str, ...]:
-    """Say which phase no reading shows busy, and why that makes its band wide."""
+    """Say which phase too few readings show busy, and why that makes its band wide."""
     read = {
         phase: sum(getattr(fit.reads[s], f"{phase}_power") for s in series)
         for phase in ("prefill", "decode")
@@ -380,8 +380,8 @@ def _warnings(fit: Fit, llm: str, device: str, series: Sequence[int]) -> tuple[s
     for phase, count in read.items():
         if not count:
             said.append(
-                f"no power reading shows {llm} on {device} busy in {phase}: its {phase} power is "
-                "inferred from other LLMs and datasheets, and its band is wide"
+                f"too few power readings show {llm} on {device} busy in {phase}: its {phase} power "
+                "is inferred from other LLMs and datasheets, and its band is wide"
             )
     return tuple(said)
 

@@ -117,6 +117,19 @@ def test_a_window_of_more_samples_than_its_run_says_nothing() -> None:
     assert set(data["window_reading"]) == {0, 1, 2}
 
 
+def test_a_phase_that_hardly_any_window_shows_has_no_level_of_its_own() -> None:
+    for long_prefills, loose in ((3, True), (8, False)):
+        prefill_s = np.where(np.arange(10) < long_prefills, 2.5, 0.2)
+        frame = table(10, prefill_s=prefill_s, power_w=25.0, sensor_period_s=1.0, session="monday")
+        frame["power_w"] += np.arange(10) / 10
+        readings = make_design(frame).power
+        assert readings is not None
+        data = power_data(readings, np.array([0]), 1)
+        assert data["series_read_power"].tolist() == [[0 if loose else 1, 1]]
+        shows = (prefill_s > 1)[data["window_reading"]]
+        np.testing.assert_array_equal(data["window_loose"], np.c_[shows & loose, 0 * shows])
+
+
 def fast_readings(*phases: str) -> pd.DataFrame:
     """Return six repeats of nine cells as a fast sensor reads them: 45 W and 50 W, idling at 15."""
     prompts, outputs, _ = np.meshgrid([128.0, 512, 2048], [32.0, 128, 512], range(6))
