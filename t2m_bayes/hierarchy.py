@@ -453,6 +453,8 @@ def starting_point(design: Design) -> dict[str, NDArray[np.float64]]:
     stair = _smoothed_levels(design)
     start = {"log_step_series_raw": rate}
     if design.blocks:
+        # A chain that starts with wide blocks has them take what belongs to the slopes.
+        start["block_ratio_decode"] = np.full(rate.size, 1.2)
         start["decode_block_effect_raw"] = block_levels(
             design.blocks, design.decode_block, per_step, np.log(design.decode_output - 1)
         )

@@ -15,7 +15,7 @@ import numpy as np
 
 from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
-from t2m_bayes.evidence import gather, monte_carlo_check, sampler_checks, verdict
+from t2m_bayes.evidence import gather, mixes_slowly, monte_carlo_check, sampler_checks, verdict
 from t2m_bayes.fits import Fit, Reads
 from t2m_bayes.hierarchy import latency_model, model_data, starting_point
 from t2m_bayes.power_data import power_data
@@ -79,8 +79,6 @@ class Compiled:
         self,
         rows: NDArray[np.bool_] | None = None,
         sampling: Sampling = Sampling(),
-        *,
-        evidence: bool = False,
     ) -> Fit:
         """Fit to some rows of the table.
 
@@ -90,8 +88,6 @@ class Compiled:
         Args:
             rows: Which rows to fit to; all by default. shape: (row,)
             sampling: How to sample.
-            evidence: Whether to hold the fit against its rows and prior too, which takes some ten
-                seconds: see :func:`t2m_bayes.evidence.gather`.
 
         Returns:
             The fit, thinned, with its diagnostics in ``provenance["diagnostics"]`` and its checks
@@ -101,7 +97,7 @@ class Compiled:
         posterior = self.sample(rows, sampling)
         took = time.perf_counter() - started
         log.info("sampled in %.0f s", took)
-        return self.condense(posterior, rows, sampling, evidence=evidence)
+        return self.condense(posterior, rows, sampling)
 
     def sample(
         self, rows: NDArray[np.bool_] | None = None, sampling: Sampling = Sampling()
@@ -144,7 +140,8 @@ class Compiled:
             posterior: What :meth:`sample` returned.
             rows: The rows it was sampled for. shape: (row,)
             sampling: How it was sampled.
-            evidence: See :meth:`fit`.
+            evidence: Whether to hold the fit against its rows and prior too, which takes some ten
+                seconds: see :func:`t2m_bayes.evidence.gather`.
 
         Returns:
             The fit, thinned, with its diagnostics and checks.
@@ -246,6 +243,8 @@ def compile_model(
 def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = False) -> Fit:
     """Fit the model of time, and of power where any was read, to a run table, and check the fit.
 
+    Chains that mix too slowly for their number of draws are sampled once more with twice as many.
+
     Args:
         runs: The run table, as :func:`t2m_bayes.load` returns it.
         sampling: How to sample.
@@ -259,7 +258,14 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
             ``rail_offset`` is off.
     """
     compiled = compile_model(runs, sampler=sampling.sampler, rail_offset=rail_offset)
-    return compiled.fit(sampling=sampling, evidence=True)
+    started = time.perf_counter()
+    posterior = compiled.sample(sampling=sampling)
+    log.info("sampled in %.0f s", time.perf_counter() - started)
+    if mixes_slowly(sampler_checks(posterior, compiled.models)):
+        sampling = replace(sampling, draws=2 * sampling.draws)
+        log.info("the chains mix slowly: sampling again, %d draws each", sampling.draws)
+        posterior = compiled.sample(sampling=sampling)
+    return compiled.condense(posterior, None, sampling, evidence=True)
 
 
 def _joined(of_time: xr.DataTree, of_power: xr.DataTree) -> xr.DataTree:

@@ -145,8 +145,8 @@ class PowerReadings:
         """
         period = np.array([s.period_s for s in self.sensors])[self.sensor]
         seconds = np.c_[np.nan_to_num(self.prefill_s), self.decode_s]
-        shows = (self.part[:, None] != [DECODE, PREFILL]) & (seconds > 0)
-        shows &= seconds >= period[:, None]
+        shows = np.array((seconds > 0) & (seconds >= period[:, None]))
+        shows &= self.part[:, None] != [DECODE, PREFILL]
         shows[:, PREFILL] &= ~self.kind("mean") | (self.decode_s == 0)
         return shows
 

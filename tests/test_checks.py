@@ -25,7 +25,13 @@ from t2m_bayes.evidence.prior import (
     unidentified_check,
 )
 from t2m_bayes.evidence.readings import Readings, read
-from t2m_bayes.evidence.sampler import DECISIVE, monte_carlo_check, sampler_checks, verdict
+from t2m_bayes.evidence.sampler import (
+    DECISIVE,
+    mixes_slowly,
+    monte_carlo_check,
+    sampler_checks,
+    verdict,
+)
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
 from t2m_bayes.inference import Compiled
@@ -118,6 +124,23 @@ def test_independent_draws_pass_the_sampler_checks(
         {"posterior": sample, "sample_stats": kept.assign(diverging=kept["diverging"] | True)}
     )
     assert failed(sampled(divergent, small_compiled)) == {"divergences"}
+
+
+def test_more_draws_help_chains_that_agree_and_no_others() -> None:
+    def found(**measured: float) -> list[Check]:
+        limits = {"r-hat": (1.01, 1), "bulk ESS": (400, -1), "tail ESS": (400, -1)}
+        values = {"r-hat": 1.0, "bulk ESS": 900, "tail ESS": 900, "divergences": 0} | measured
+        return [
+            Check(n, "sampler", v, limit, sign * v <= sign * limit, "", "")
+            for n, v in values.items()
+            for limit, sign in [limits.get(n, (0, 1))]
+        ]
+
+    assert not mixes_slowly(found())
+    assert mixes_slowly(found(**{"r-hat": 1.013}))
+    assert mixes_slowly(found(**{"bulk ESS": 200}))
+    assert not mixes_slowly(found(**{"r-hat": 1.3, "bulk ESS": 8}))
+    assert not mixes_slowly(found(**{"r-hat": 1.013, "divergences": 1}))
 
 
 def test_too_few_draws_are_noticed(small_compiled: Compiled, small_posterior: Posterior) -> None:

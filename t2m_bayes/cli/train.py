@@ -90,7 +90,10 @@ def train(
         "outputs"
     ),
     draws: Annotated[
-        int | None, typer.Option(metavar="N", min=10, help="Draws of each chain.")
+        int | None,
+        typer.Option(
+            metavar="N", min=10, help="Draws of each chain; twice as many if chains mix slowly."
+        ),
     ] = None,
     tune: Annotated[
         int | None, typer.Option(metavar="N", min=10, help="Tuning draws of each chain.")

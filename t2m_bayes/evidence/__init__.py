@@ -40,7 +40,13 @@ from t2m_bayes.evidence.prior import (
     unidentified_check,
 )
 from t2m_bayes.evidence.readings import draws_read, read
-from t2m_bayes.evidence.sampler import monte_carlo_check, ranks, sampler_checks, verdict
+from t2m_bayes.evidence.sampler import (
+    mixes_slowly,
+    monte_carlo_check,
+    ranks,
+    sampler_checks,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +60,7 @@ if TYPE_CHECKING:
     from t2m_bayes.design import Design
     from t2m_bayes.priors import Prior
 
-__all__ = ["gather", "monte_carlo_check", "sampler_checks", "verdict"]
+__all__ = ["gather", "mixes_slowly", "monte_carlo_check", "sampler_checks", "verdict"]
 
 
 def gather(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 RHAT_LIMIT: Final = 1.01
 """Largest r-hat of a usable fit (Vehtari et al. 2021, doi:10.1214/20-BA1221)."""
 
+RHAT_SLOW: Final = 1.05
+"""r-hat from which chains disagree, rather than mix slowly: more draws would not help."""
+
 ESS_LIMIT: Final = 400
 """Smallest bulk and tail effective sample size of a usable fit (the same source)."""
 
@@ -111,6 +114,17 @@ def sampler_checks(posterior: xr.DataTree, models: Sequence[pm.Model]) -> list[C
                 )
             )
     return checks
+
+
+def mixes_slowly(checks: Sequence[Check]) -> bool:
+    """Return whether chains found the same posterior but need more draws to say so.
+
+    Args:
+        checks: What :func:`sampler_checks` returned.
+    """
+    failed = {check.name for check in checks if check.name in DECISIVE and not check.passed}
+    rhat = next(float(check.measured) for check in checks if check.name == "r-hat")
+    return bool(failed) and "divergences" not in failed and rhat < RHAT_SLOW
 
 
 def monte_carlo_check(reported: xr.Dataset) -> Check:
