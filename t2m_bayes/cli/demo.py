@@ -26,6 +26,9 @@ PROB: Final = 0.9
 SHOWN: Final = (200, 200)
 """Input and output tokens of the request that is shown for each LLM."""
 
+DRAWS: Final = 2000
+"""Draws of each chain: the short prompts of the samples leave chains that mix slowly."""
+
 PICTURE: Final = "predictions.png"
 
 EXAMPLES: Final = """\b
@@ -51,7 +54,7 @@ def demo(
     from t2m_bayes.sampling import Sampling
 
     log.info("compiling the model and sampling")
-    fit = inference.fit(runs, Sampling(seed=seed, progress=not no_progress))
+    fit = inference.fit(runs, Sampling(draws=DRAWS, seed=seed, progress=not no_progress))
     folder = fits.save(fit, output)
     truth = json.loads((shipped("datasets") / "truth.json").read_text(encoding="utf-8"))
     picture = _draw(fit, runs.frame, folder / PICTURE)
