@@ -93,7 +93,12 @@ class Reading:
         optional = {"llm": self.llm is not None, "output_tokens": self.unknown_outputs}
         missing = [n for n in NEEDED if n not in found and not optional.get(n, False)]
         if missing:
-            raise DataError(f"{path}: no column {', '.join(missing)}; found: {', '.join(found)}")
+            way_out = (
+                "; where all rows are of one LLM, --model names it" if "llm" in missing else ""
+            )
+            raise DataError(
+                f"{path}: no column {', '.join(missing)}; found: {', '.join(found)}{way_out}"
+            )
 
     def check(self, path: Path | str, blocks: Iterable[Block]) -> int:
         """Check every cell that is read, and count the rows.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES: Final = """\b
 Examples:
   t2m plan --runs 5
-  t2m plan --fit outputs --for day.csv --runs 5 --output to_run.csv
+  t2m plan --fit outputs --for day.csv --model 8B --runs 5 --output to_run.csv
   t2m plan --fit outputs --candidates prompts.csv --for day.csv --runs 10 --per second
 """
 
