@@ -124,6 +124,7 @@ class _Regressed:
             session=(kind.label,) * n,
             params_b=np.full(n, kind.params_b),
             weights_gb=np.full(n, kind.weights_gb),
+            block=("",) * n,
         )
         answered = self.regression.predict(requests, session=kind.session)
         if any(bool(np.isnan(answered.draws[metric]).any()) for metric in levels):

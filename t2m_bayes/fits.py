@@ -72,6 +72,8 @@ class Fit:
         provenance: Data hash, versions, seed, priors, diagnostics and checks; plain JSON values.
         sensors: What power was read with; empty where none was read.
         rail_offsets: Rails whose level is stated against the usual ones'.
+        blocks: Series and name of each block with a level of its own
+            (:mod:`t2m_bayes.blocks`).
         evidence: What the checks were made of, for figures (:mod:`t2m_bayes.evidence`): plain JSON
             values, no row of the data among them; empty where it was not computed.
         remembered: What predictions have read off the draws, to be read again at once.
@@ -84,6 +86,7 @@ class Fit:
     provenance: Mapping[str, Any]
     sensors: tuple[Sensor, ...] = ()
     rail_offsets: tuple[str, ...] = ()
+    blocks: tuple[tuple[int, str], ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
     remembered: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -135,6 +138,7 @@ def save(fit: Fit, directory: Path | str) -> Path:
         "reads": [asdict(r) for r in fit.reads],
         "sensors": [asdict(s) for s in fit.sensors],
         "rail_offsets": list(fit.rail_offsets),
+        "blocks": list(fit.blocks),
         "provenance": dict(fit.provenance),
     }
     names = {
@@ -269,6 +273,7 @@ def _fit(
         ),
         sensors=tuple(Sensor(**s) for s in header.get("sensors", ())),
         rail_offsets=tuple(header.get("rail_offsets", ())),
+        blocks=tuple((b[0], b[1]) for b in header.get("blocks", ())),
         provenance=header["provenance"],
         evidence=evidence,
     )

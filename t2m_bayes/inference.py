@@ -155,6 +155,7 @@ class Compiled:
         roles = {d: device_role(d, catalog()) for d in design.coords.devices}
         data = model_data(design)
         stairs = np.flatnonzero(data["stair_read"])
+        blocks = np.flatnonzero(data.get("block_centred", ()))
         more: list[Check] = []
         found: dict[str, Any] = {}
         if evidence:
@@ -172,10 +173,11 @@ class Compiled:
             log.info("checked against rows and prior in %.0f s", time.perf_counter() - started)
         fitted = Fit(
             coords=replace(design.coords, stairs=tuple(design.coords.stairs[k] for k in stairs)),
-            draws=_thinned(posterior, self.models, stairs),
+            draws=_thinned(posterior, self.models, stairs, blocks),
             dims=_saved(self.models),
             sensors=() if design.power is None else design.power.sensors,
             rail_offsets=() if design.power is None else design.power.offsets,
+            blocks=tuple(design.blocks[b] for b in blocks),
             reads=_reads(design, frame, np.flatnonzero(used)),
             provenance={
                 "created": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -303,7 +305,7 @@ def _reported(fit: Fit) -> xr.Dataset:
 
 def _saved(models: Sequence[pm.Model]) -> dict[str, tuple[str, ...]]:
     """Return the variables a fit keeps, with their dims: all but the raw side of the groups."""
-    skipped = ("_raw", "_main_session", "_other_session", "bend", "_anchored", "_block_effect")
+    skipped = ("_raw", "_main_session", "_other_session", "bend", "_anchored", "phase_block_effect")
     return {
         variable.name: tuple(model.named_vars_to_dims.get(variable.name, ()))
         for model in models
@@ -313,14 +315,19 @@ def _saved(models: Sequence[pm.Model]) -> dict[str, tuple[str, ...]]:
 
 
 def _thinned(
-    posterior: xr.DataTree, models: Sequence[pm.Model], stairs: NDArray[np.intp]
+    posterior: xr.DataTree,
+    models: Sequence[pm.Model],
+    stairs: NDArray[np.intp],
+    blocks: NDArray[np.intp],
 ) -> dict[str, NDArray[np.floating[Any]]]:
-    """Return the draws a fit keeps; of the stairs, those with a level of their own."""
+    """Return the draws a fit keeps; of stairs and blocks, those with a level of their own."""
     sample = posterior["posterior"].to_dataset()[list(_saved(models))]
     draws = sample.sizes["draw"]
     sample = sample.isel(draw=np.linspace(0, draws - 1, min(THINNED, draws)).astype(int))
     if "stair" in sample.dims:
         sample = sample.isel(stair=stairs)
+    if "block" in sample.dims:
+        sample = sample.isel(block=blocks)
     return {str(name): values.to_numpy() for name, values in sample.items()}
 
 

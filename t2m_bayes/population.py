@@ -198,6 +198,7 @@ def cell_draws(
     weights_gb: float,
     session: Literal["new", "same"] | str,
     label: str | None,
+    block: str = "",
     view: View,
     seed: list[int],
 ) -> CellDraws:
@@ -211,6 +212,7 @@ def cell_draws(
         weights_gb: Bytes of the weights in GB; read only for an LLM the fit does not know.
         session: ``new`` or ``same``.
         label: With ``same``: the session's name; without one the session with the most readings.
+        block: With ``same``: the name of what the runs are measured together with.
         view: Energy as the ``chip`` uses it, or as its ``sensor`` would report it.
         seed: Seed of what is drawn from populations.
 
@@ -305,11 +307,17 @@ def cell_draws(
         log_step = log_step + flat("tau_session_decode") * normal()
         log_context = log_context + flat("tau_session_context") * normal()
         decode_noise = rates["log_noise_decode"] + flat("spread_noise_decode") * normal()
-    # A run tomorrow belongs to a block that nobody has measured.
     tails_decode = np.stack([flat("tail_fast_decode"), flat("tail_slow_decode")])
     width = np.exp(decode_noise) * noise_width(*tails_decode)
     at = None if decode_series is None else (decode_series,)
+    # A run tomorrow belongs to a block that nobody has measured.
     decode_block = block_spread(fit, "decode", at, width, normal) * normal()
+    log_start = rates["log_decode_start"]
+    if decode_series is not None and (decode_series, block) in fit.blocks:
+        # A known block scales the whole of decode.
+        effect = flat("decode_block_effect")[:, fit.blocks.index((decode_series, block))]
+        log_start, log_step = log_start + effect, log_step + effect
+        decode_block = np.zeros(samples)
 
     if cell is not None:
         log_floor, log_token = of_cell("log_floor"), of_cell("log_token")
@@ -359,7 +367,7 @@ def cell_draws(
         normal=normal,
     )
     return CellDraws(
-        start_s=np.exp(rates["log_decode_start"]),
+        start_s=np.exp(log_start),
         step_s=np.exp(log_step),
         context=np.exp(log_context),
         decode_noise=np.exp(decode_noise),

@@ -269,8 +269,9 @@ def group_by_cell(
         The draws of each group, and its members' positions among the requests.
     """
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for i, key in enumerate(requests.keys()):
-        groups.setdefault(key, []).append(i)
+    measured = {name for _, name in fit.blocks} if session == "same" else set()
+    for i, (key, block) in enumerate(zip(requests.keys(), requests.block, strict=True)):
+        groups.setdefault((*key, block if block in measured else ""), []).append(i)
     if not fit.usable:
         warnings.append(
             f"the fit is marked as unusable: {fit.provenance['diagnostics']['verdict']}"
@@ -292,6 +293,7 @@ def draws_of(
     label: str | None,
     params_b: float,
     weights_gb: float,
+    block: str = "",
     *,
     session: str,
     seed: int,
@@ -306,11 +308,13 @@ def draws_of(
         label: Likewise.
         params_b: Likewise.
         weights_gb: Likewise.
+        block: With ``same``: the name of what they are measured together with; empty for a block
+            that nobody has measured.
         session: ``new`` or ``same``: see :func:`predict`.
         seed: Seed of what is drawn from populations.
         view: See :func:`predict`.
     """
-    key = (llm, device, label, params_b, weights_gb, session, seed, view)
+    key = (llm, device, label, params_b, weights_gb, block, session, seed, view)
     if key not in fit.remembered:
         if len(fit.remembered) == CELLS:
             fit.remembered.clear()
@@ -322,6 +326,7 @@ def draws_of(
             weights_gb=weights_gb,
             session=session,
             label=label,
+            block=block,
             view=view,
             seed=[seed, zlib.crc32(f"{llm}|{device}".encode())],
         )

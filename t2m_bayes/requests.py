@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from t2m_bayes.blocks import block_names
 from t2m_bayes.cards import catalog
 from t2m_bayes.errors import DataError
 from t2m_bayes.precisions import BYTES_PER_PARAM, llm_label
@@ -63,6 +64,8 @@ class Requests:
         session: Session of each; ``None`` where it is not said.
         params_b: Billions of parameters; NaN where the fit or a card knows.
         weights_gb: Bytes of the weights in GB; NaN likewise.
+        block: Name of what each is measured together with (:func:`t2m_bayes.blocks.block_names`),
+            with ``session="same"``; empty for a block that nobody has measured.
     """
 
     llm: tuple[str, ...]
@@ -72,6 +75,7 @@ class Requests:
     session: tuple[str | None, ...]
     params_b: Floats
     weights_gb: Floats
+    block: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of requests."""
@@ -196,6 +200,7 @@ def make_requests(
         session=tuple(session) if session is not None else (None,) * n,
         params_b=params,
         weights_gb=params * np.array(per_param),
+        block=("",) * n,
     )
 
 
@@ -210,6 +215,7 @@ def requests_of(frame: pd.DataFrame) -> Requests:
         session=tuple(frame["session"].astype(str)),
         params_b=params,
         weights_gb=params * frame["bytes_per_param"].to_numpy(float),
+        block=tuple(block_names(frame)),
     )
 
 

@@ -7,6 +7,7 @@ from random import Random
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +82,30 @@ def test_blocks_that_differ_widen_the_band_of_a_run_in_the_same_session(small_fi
     # 5 % in a normal's standard deviation, on top of noise of less than a per cent.
     assert 3.29 * 0.05 < width(0.05) < 3.29 * 0.05 * 1.2
     assert width(0.0) < 0.25 * width(0.05)
+
+
+def test_a_block_that_was_measured_is_predicted_at_its_level(small_fit: Fit) -> None:
+    (series, name), effect = small_fit.blocks[0], small_fit.draws["decode_block_effect"].copy()
+    cell, label = small_fit.coords.series[series]
+    llm, device = small_fit.coords.cells[cell]
+    effect[..., 0] = 0.1
+    fit = replace(small_fit, draws=small_fit.draws | {"decode_block_effect": effect})
+    requests = make_requests(
+        fit,
+        small_fit.coords.llms[llm],
+        300,
+        200,
+        device=small_fit.coords.devices[device],
+        session=[label],
+    )
+
+    def decode_s(block: str, session: str) -> float:
+        asked = replace(requests, block=(block,))
+        return float(predict(fit, asked, session=session).median()["decode_s"][0])
+
+    assert decode_s(name, "same") == pytest.approx(decode_s("", "same") * np.exp(0.1), rel=0.01)
+    # A subject of that name tomorrow is a block that nobody has measured.
+    assert decode_s(name, "new") == decode_s("", "new")
 
 
 def test_a_block_is_noise_and_no_part_of_what_is_expected(small_fit: Fit) -> None:

@@ -76,28 +76,27 @@ def test_the_fit_predicts_rows_of_its_own_sessions(small_fit: Fit, small_runs: R
 
 # Every variable of the trace is meant to stay as it was sampled; only readings are drawn.
 @pytest.mark.filterwarnings("ignore::pymc.exceptions.ImplicitFreezeWarning")
+@pytest.mark.parametrize("measured", [False, True], ids=["new-blocks", "measured-blocks"])
 def test_numpy_predicts_what_pymc_predicts(
-    small_compiled: Compiled, small_fit: Fit, small_posterior: tuple[DataTree, Sampling]
+    small_compiled: Compiled,
+    small_fit: Fit,
+    small_posterior: tuple[DataTree, Sampling],
+    measured: bool,
 ) -> None:
     """The predictor's quantiles are those of ``pm.sample_posterior_predictive``."""
     design, frame, posterior = small_compiled.design, small_compiled.frame, small_fit
     trace, _ = small_posterior
     with small_compiled.model:
         drawn = pm.sample_posterior_predictive(
-            _of_other_blocks(trace, small_compiled),
+            trace if measured else _of_other_blocks(trace, small_compiled),
             random_seed=2,
             progressbar=False,
             compile_kwargs=PLAIN,
         )
     rows = np.flatnonzero(frame["device"].to_numpy() == "tegra")
-    requests = make_requests(
-        posterior,
-        frame["llm"].iloc[rows].tolist(),
-        frame["input_tokens"].iloc[rows].to_numpy(),
-        frame["output_tokens"].iloc[rows].to_numpy(),
-        device="tegra",
-        session=frame["session"].iloc[rows].tolist(),
-    )
+    requests = requests_of(frame.iloc[rows])
+    if not measured:
+        requests = replace(requests, block=("",) * rows.size)
     ours = predict(posterior, requests, session="same", seed=3)
     stairs = {posterior.coords.cell_names()[c]: set() for c, _ in posterior.coords.stairs}
     for c, t in posterior.coords.stairs:

@@ -221,6 +221,7 @@ def _chosen(requests: Requests, order: NDArray[np.intp]) -> Requests:
         session=tuple(requests.session[i] for i in order),
         params_b=requests.params_b[order],
         weights_gb=requests.weights_gb[order],
+        block=tuple(requests.block[i] for i in order),
     )
 
 
@@ -234,4 +235,5 @@ def _joined(first: Requests, second: Requests) -> Requests:
         session=first.session + second.session,
         params_b=np.concatenate([first.params_b, second.params_b]),
         weights_gb=np.concatenate([first.weights_gb, second.weights_gb]),
+        block=first.block + second.block,
     )
