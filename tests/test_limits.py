@@ -155,3 +155,11 @@ def test_command_turns_away(words: tuple[str, ...], evidence: str) -> None:
 )
 def test_quantities(text: str, metric: str, value: float) -> None:
     assert quantity(text, metric, "--limit") == pytest.approx(value)
+
+
+def test_a_deadline_is_not_warned_of_power(shipped_fit: Fit) -> None:
+    def warnings(**limits: float) -> str:
+        return " ".join(budget(shipped_fit, "1.5B", 512, limits).warnings)
+
+    assert "busy in prefill" in warnings(energy_j=300)
+    assert "busy in prefill" not in warnings(total_s=10)

@@ -182,7 +182,8 @@ def header(data: Path | None, minutes: float) -> str:
         f"Python {platform.python_version()}, {found}; {minutes:.0f} minutes in all.\n\n"
         "Scores are of runs that no step of an estimator has seen, relative to the reading, and "
         "average over LLMs. CRPS scores the whole prediction, the 90 % score its band; lower is "
-        "better. `=` is a tie: within two standard errors of the best.\n"
+        "better. `=` is a tie: within two standard errors of the best. The model is told which "
+        "runs are of one subject; the regressors have no use for it.\n"
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from t2m_bayes.errors import DataError
 from t2m_bayes.prediction import BLOCK, group_by_cell, metric_draws, shared_noise
 from t2m_bayes.requests import make_requests
+from t2m_bayes.schema import ENERGIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -170,6 +171,8 @@ def budget(
         # Only now is it known how long the answers are.
         warnings = []
         group_by_cell(fit, requests(tokens), session, seed, warnings)
+    if cell.power is not None and not limits.keys() & set(ENERGIES):
+        warnings = [w for w in warnings if w not in cell.power.warnings]
     binding = None if after is None else min(after.each, key=lambda m: float(after.each[m][0]))
     return Budget(
         llm=request.llm[0],
