@@ -93,11 +93,7 @@ class Compiled:
             The fit, thinned, with its diagnostics in ``provenance["diagnostics"]`` and its checks
             in ``provenance["checks"]``.
         """
-        started = time.perf_counter()
-        posterior = self.sample(rows, sampling)
-        took = time.perf_counter() - started
-        log.info("sampled in %.0f s", took)
-        return self.condense(posterior, rows, sampling)
+        return self.condense(self.sample(rows, sampling), rows, sampling)
 
     def sample(
         self, rows: NDArray[np.bool_] | None = None, sampling: Sampling = Sampling()
@@ -114,17 +110,18 @@ class Compiled:
             side by side as chains.
         """
         design = self.design if rows is None else self.design.subset(rows)
-        of_time = sample_graph(
+        started = time.perf_counter()
+        posterior = sample_graph(
             self.model, self.compiled, model_data(design), starting_point(design), sampling
         )
-        if self.power is None or design.power is None:
-            return of_time
-        cells = np.array([c for c, _ in design.coords.series])
-        data = power_data(design.power, cells, len(design.coords.cells))
-        of_power = sample_graph(
-            *self.power, data, power_start(design.coords, design.power, self.priors), sampling
-        )
-        return _joined(of_time, of_power)
+        if self.power is not None and design.power is not None:
+            cells = np.array([c for c, _ in design.coords.series])
+            data = power_data(design.power, cells, len(design.coords.cells))
+            start = power_start(design.coords, design.power, self.priors)
+            of_power = sample_graph(*self.power, data, start, sampling)
+            posterior = _joined(posterior, of_power)
+        log.info("sampled in %.0f s", time.perf_counter() - started)
+        return posterior
 
     def condense(
         self,
@@ -260,9 +257,7 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
             ``rail_offset`` is off.
     """
     compiled = compile_model(runs, sampler=sampling.sampler, rail_offset=rail_offset)
-    started = time.perf_counter()
     posterior = compiled.sample(sampling=sampling)
-    log.info("sampled in %.0f s", time.perf_counter() - started)
     if mixes_slowly(sampler_checks(posterior, compiled.models)):
         sampling = replace(sampling, draws=2 * sampling.draws)
         log.info("the chains mix slowly: sampling again, %d draws each", sampling.draws)

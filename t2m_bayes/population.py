@@ -198,7 +198,7 @@ def cell_draws(
     weights_gb: float,
     session: Literal["new", "same"] | str,
     label: str | None,
-    block: str = "",
+    block: str,
     view: View,
     seed: list[int],
 ) -> CellDraws:

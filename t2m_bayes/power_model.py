@@ -66,8 +66,7 @@ def power_model(
     A slow sensor's reading is a mixture over how many whole samples showed each phase and idle
     time; its error is relative and, since a sample is whole or not, absolute. A phase that hardly
     any window of a series shows is taken at the level its population says, whose spread joins the
-    error of those windows. A fast one follows
-    the chip with a lag (:mod:`t2m_bayes.sensor`).
+    error of those windows. A fast one follows the chip with a lag (:mod:`t2m_bayes.sensor`).
 
     Readings of a fast sensor of one prompt (of decode: and output) share a deviation from this, of
     a spread that is a multiple of the noise of their series (:mod:`t2m_bayes.blocks`).
@@ -155,12 +154,12 @@ def power_model(
         def watts(kind: str) -> tuple[Any, Any, Any, Any]:
             """Return series, and idle, prefill and decode power as a kind's rails sum them."""
             s, scale = data[f"{kind}_series"], rails[data[f"{kind}_sensor"]]
-            prefill, decode = (busy[phase][s] for phase in PHASES)
-            if kind == "window":
-                prefill, decode = (
-                    pt.switch(data["window_loose"][:, f] > 0, expected[phase][0][s], own)
-                    for f, (phase, own) in enumerate(zip(PHASES, (prefill, decode), strict=True))
-                )
+            prefill, decode = (
+                pt.switch(data["window_loose"][:, f] > 0, expected[phase][0][s], busy[phase][s])
+                if kind == "window"
+                else busy[phase][s]
+                for f, phase in enumerate(PHASES)
+            )
             decode_w = decode_power(pt.exp(decode), growth[s], data[f"{kind}_output"])
             return s, scale * pt.exp(idle[s]), scale * pt.exp(prefill), scale * decode_w
 
