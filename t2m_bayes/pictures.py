@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from t2m_bayes import evidence_figures as draw
 from t2m_bayes.errors import FitError
-from t2m_bayes.writing import replacing
+from t2m_bayes.writing import write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,12 +57,7 @@ def write(fit: Fit, directory: Path) -> list[Path]:
         FitError: The fit holds no evidence.
     """
     drawn = pictures(fit)
-    files = []
-    for name, figure in drawn.items():
-        files.append(directory / f"{name}.png")
-        with replacing(files[-1]) as part:
-            figure.savefig(part, dpi=150, format="png")
-    return files
+    return [write_picture(figure, directory / f"{name}.png") for name, figure in drawn.items()]
 
 
 def calibration_picture(result: Calibration) -> Figure:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -29,3 +31,18 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_picture(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG file.
+
+    Args:
+        figure: The figure.
+        path: The file; its folder is made if it is missing.
+
+    Returns:
+        The file.
+    """
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150, bbox_inches="tight", format="png")
+    return path

@@ -9,6 +9,7 @@ import typer
 
 from t2m_bayes.cli.options import RunsOption, read_runs, sample_paths
 from t2m_bayes.cli.output import log, print_table
+from t2m_bayes.writing import write_picture
 
 if TYPE_CHECKING:
     from t2m_bayes.sbc import Calibration
@@ -83,7 +84,7 @@ def calibrate(
             sampling=sampling,
             report=lambda done: bar.update(task, completed=done),
         )
-    calibration_picture(result).savefig(output / PICTURE, dpi=150)
+    write_picture(calibration_picture(result), output / PICTURE)
     passed = _show(result)
     typer.echo(f"\nranks    {output / RANKS}\npicture  {output / PICTURE}")
     if not passed:

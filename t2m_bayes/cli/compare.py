@@ -17,7 +17,7 @@ from t2m_bayes.cli.options import (
 )
 from t2m_bayes.cli.output import duration, log, percent
 from t2m_bayes.errors import DataError
-from t2m_bayes.writing import replacing
+from t2m_bayes.writing import replacing, write_picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -195,5 +195,4 @@ def write_folder(compared: Comparison, found: list[dict[str, Any]], folder: Path
     write_cells(pd.DataFrame(found), folder / "scores.csv")
     write_json(found, folder / "scores.json")
     for name, figure in draw(compared).items():
-        with replacing(folder / f"{name}.png") as part:
-            figure.savefig(part, dpi=150, bbox_inches="tight", format="png")
+        write_picture(figure, folder / f"{name}.png")

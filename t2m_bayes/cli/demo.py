@@ -12,6 +12,7 @@ from t2m_bayes.cli.options import sample_paths
 from t2m_bayes.cli.output import duration, log, print_table
 from t2m_bayes.resources import shipped
 from t2m_bayes.schema import TIMES
+from t2m_bayes.writing import write_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,8 +166,7 @@ def _draw(fit: Fit, frame: pd.DataFrame, path: Path) -> Path:
     )
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    figure.savefig(path, dpi=150)
-    return path
+    return write_picture(figure, path)
 
 
 def _bands(
