@@ -216,6 +216,11 @@ def test_a_phone_needs_no_sideways_scrolling(
 ) -> None:
     for page in opened(browser, reports["reference"][0], viewport=PHONE):
         assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
+        right = "document.querySelector('{}').getBoundingClientRect().right"
+        for answer in ("54.7 ms", "12 min 34 s"):
+            cells = "document.querySelectorAll('#bands td').forEach(e => e.textContent = {})"
+            page.evaluate(cells.format(repr(answer)))
+            assert page.evaluate(right.format(".bands")) <= page.evaluate(right.format(".answer"))
 
 
 @pytest.mark.parametrize("value", ["0", "1.5", "-3", ""])
