@@ -162,7 +162,8 @@ def calibrate(
     Raises:
         DataError: The file holds ranks of another setup.
     """
-    compiled = compile_model(runs)
+    # PyMC's sampler needs no compiled graph: ranks that are complete wait for no compiler.
+    compiled = compile_model(runs, sampler="pymc")
     prior = draw_prior(compiled.model, seed=sampling.seed, draws=simulations)
     truth = prior["prior"].to_dataset()[[v.name for v in compiled.model.free_RVs]]
     setup = {
@@ -183,6 +184,8 @@ def calibrate(
         if known != setup or found.parameters != done.parameters:
             raise DataError(f"{path} holds ranks of another setup: remove it, or name another file")
         done = found
+    if len(done.ranks) < simulations:
+        compiled = compile_model(runs)
     for i in range(len(done.ranks), simulations):
         report(i)
         started = time.perf_counter()
