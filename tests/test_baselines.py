@@ -120,6 +120,18 @@ def test_conformal_bands_cover_what_they_promise(n: int) -> None:
     assert 0.70 < np.mean(inside[0.8]) < 0.95
 
 
+def test_few_rows_of_a_device_are_not_lost_among_many_of_another() -> None:
+    rng = np.random.default_rng(0)
+    few, n = 2, 400
+    device = ["edge"] * few + ["server"] * (n - few)
+    inputs, outputs = rng.uniform(10, 1000, n), rng.uniform(10, 1000, n)
+    table = features(["a", "b"] * (n // 2), device, inputs, outputs, [1.0, 8.0] * (n // 2), 16.0)
+    y = np.log(outputs) + rng.normal(0, 0.1, n)
+    for seed in range(6):
+        model = Conformal(linear("decode_s", seed), seed).fit(table, y)
+        assert {"new device", "new LLM on server"} < set(model.bands_)
+
+
 @given(st.integers(20, 60), st.integers(0, 99))
 def test_bounds_are_those_of_mapie(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
