@@ -39,9 +39,9 @@ CELL_ROWS: Final = 20
 """Fewest rows of an LLM on a device for residuals of its own; LLMs with fewer share theirs."""
 
 MOST_ROWS: Final = 200
-"""Most rows whose residuals calibrate a band: a random part, even over what is left out together,
-the others being trained on only. More change a 90 % band by less than its sampling error, and cost
-a regression a fold."""
+"""Most rows whose residuals calibrate a band: a random part of the group, the others being trained
+on only. More change a 90 % band by less than its sampling error, and cost a regression a fold. Of
+what is left out together there are :data:`LEAST_ROWS` at least, or all."""
 
 LEAST_ROWS: Final = 4
 """Fewest rows that say anything of a spread."""
@@ -136,12 +136,14 @@ class Conformal(BaseEstimator):  # type: ignore[misc]
         if chosen.size < LEAST_ROWS:
             return
         if chosen.size > MOST_ROWS:
-            drawn = np.random.default_rng(self.random_state).permutation(chosen)
+            rng = np.random.default_rng(self.random_state)
+            drawn = rng.choice(chosen, MOST_ROWS, replace=False)
             if group is not None:
-                # By turns, or a group of few rows could be lost among thousands of another.
+                # A group of few rows could be lost among thousands of another.
+                drawn = np.concatenate([drawn, rng.permutation(np.setdiff1d(chosen, drawn))])
                 turn = pd.Series(drawn).groupby(group[drawn]).cumcount().to_numpy()
-                drawn = drawn[np.argsort(turn, kind="stable")]
-            chosen = np.sort(drawn[:MOST_ROWS])
+                drawn = drawn[(np.arange(drawn.size) < MOST_ROWS) | (turn < LEAST_ROWS)]
+            chosen = np.sort(drawn)
         others = np.ones(len(X), dtype=bool)
         others[chosen] = False
         if group is not None:
