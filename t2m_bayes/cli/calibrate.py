@@ -66,7 +66,7 @@ def calibrate(
     given: dict[str, Any] = {"draws": draws, "tune": tune, "cores": cores, "seed": seed}
     sampling = replace(sbc.SAMPLING, **{k: v for k, v in given.items() if v is not None})
     output.mkdir(parents=True, exist_ok=True)
-    log.info("compiling the model for %d runs, then %d simulations", len(table), simulations)
+    log.info("%d simulations of %d runs in all", simulations, len(table))
     bar = Progress(
         "simulating",
         BarColumn(),
