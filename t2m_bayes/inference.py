@@ -15,7 +15,7 @@ import numpy as np
 
 from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
-from t2m_bayes.evidence import gather, mixes_slowly, monte_carlo_check, sampler_checks, verdict
+from t2m_bayes.evidence import gather, mendable, monte_carlo_check, sampler_checks, verdict
 from t2m_bayes.fits import Fit, Reads
 from t2m_bayes.hierarchy import latency_model, model_data, starting_point
 from t2m_bayes.power_data import power_data
@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 PROMPTS: Final = (64, 1024)
 OUTPUTS: Final = (16, 1024)
 """Tokens of the predictions whose bounds are checked for Monte Carlo error."""
+
+CAREFUL: Final = 0.97
+"""Acceptance rate to aim for where trajectories diverged: a step about half as long."""
 
 THINNED: Final = 400
 """Draws of each chain that a fit keeps."""
@@ -242,7 +245,8 @@ def compile_model(
 def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = False) -> Fit:
     """Fit the model of time, and of power where any was read, to a run table, and check the fit.
 
-    Chains that mix too slowly for their number of draws are sampled once more with twice as many.
+    Chains that mix too slowly for their number of draws are sampled once more with twice as many,
+    and with shorter steps where some diverged.
 
     Args:
         runs: The run table, as :func:`t2m_bayes.load` returns it.
@@ -257,12 +261,38 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
             ``rail_offset`` is off.
     """
     compiled = compile_model(runs, sampler=sampling.sampler, rail_offset=rail_offset)
-    posterior = compiled.sample(sampling=sampling)
-    if mixes_slowly(sampler_checks(posterior, compiled.models)):
-        sampling = replace(sampling, draws=2 * sampling.draws)
-        log.info("the chains mix slowly: sampling again, %d draws each", sampling.draws)
-        posterior = compiled.sample(sampling=sampling)
+    posterior, sampling = sample_well(compiled, sampling)
     return compiled.condense(posterior, None, sampling, evidence=True)
+
+
+def sample_well(compiled: Compiled, sampling: Sampling) -> tuple[xr.DataTree, Sampling]:
+    """Sample the posterior of the whole table, twice if the first time was not good enough.
+
+    Args:
+        compiled: The compiled model.
+        sampling: How to sample the first time. The second time has twice as many draws, and shorter
+            steps if trajectories diverged.
+
+    Returns:
+        The posterior, and how it was sampled.
+    """
+    posterior = compiled.sample(sampling=sampling)
+    failed = mendable(sampler_checks(posterior, compiled.models))
+    if failed:
+        accept = CAREFUL if "divergences" in failed else 0.0
+        sampling = replace(
+            sampling,
+            draws=2 * sampling.draws,
+            target_accept=max(accept, sampling.target_accept),
+        )
+        log.info(
+            "not good enough yet (%s): sampling again, %d draws a chain, target acceptance %g",
+            ", ".join(sorted(failed)),
+            sampling.draws,
+            sampling.target_accept,
+        )
+        posterior = compiled.sample(sampling=sampling)
+    return posterior, sampling
 
 
 def _joined(of_time: xr.DataTree, of_power: xr.DataTree) -> xr.DataTree:

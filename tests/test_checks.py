@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,14 +28,14 @@ from t2m_bayes.evidence.prior import (
 from t2m_bayes.evidence.readings import Readings, read
 from t2m_bayes.evidence.sampler import (
     DECISIVE,
-    mixes_slowly,
+    mendable,
     monte_carlo_check,
     sampler_checks,
     verdict,
 )
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
-from t2m_bayes.inference import Compiled
+from t2m_bayes.inference import CAREFUL, Compiled, sample_well
 from t2m_bayes.priors import Prior
 from t2m_bayes.sampling import Sampling
 
@@ -103,30 +104,31 @@ def test_the_verdict_is_that_of_the_sampler_checks(checked_fit: Fit) -> None:
         assert check.name in diagnostics["verdict"]
 
 
+def independent(posterior: xr.DataTree, *, diverging: bool) -> xr.DataTree:
+    """Return a posterior of the same variables whose draws have nothing to do with one another."""
+    rng = np.random.default_rng(0)
+    shape = (4, 400)
+    drawn = {
+        name: (variable.dims, rng.normal(size=shape + variable.shape[2:]))
+        for name, variable in posterior["posterior"].to_dataset().items()
+    }
+    stats = {"diverging": (("chain", "draw"), np.full(shape, diverging))}
+    return xr.DataTree.from_dict(
+        {"posterior": xr.Dataset(drawn), "sample_stats": xr.Dataset(stats)}
+    )
+
+
 def test_independent_draws_pass_the_sampler_checks(
     small_compiled: Compiled, small_posterior: Posterior
 ) -> None:
-    def independent(sample: xr.Dataset) -> xr.Dataset:
-        rng = np.random.default_rng(0)
-        sizes = (4, 400)
-        return xr.Dataset(
-            {n: (v.dims, rng.normal(size=sizes + v.shape[2:])) for n, v in sample.items()}
-        )
-
-    posterior, _ = small_posterior
-    sample = independent(posterior["posterior"].to_dataset())
-    kept = xr.Dataset({"diverging": (("chain", "draw"), np.zeros((4, 400), dtype=bool))})
-    sound = xr.DataTree.from_dict({"posterior": sample, "sample_stats": kept})
-    checks = sampled(sound, small_compiled)
+    checks = sampled(independent(small_posterior[0], diverging=False), small_compiled)
     assert failed(checks) == set()
     assert verdict(checks)["usable"]
-    divergent = xr.DataTree.from_dict(
-        {"posterior": sample, "sample_stats": kept.assign(diverging=kept["diverging"] | True)}
-    )
+    divergent = independent(small_posterior[0], diverging=True)
     assert failed(sampled(divergent, small_compiled)) == {"divergences"}
 
 
-def test_more_draws_help_chains_that_agree_and_no_others() -> None:
+def test_sampling_again_mends_chains_that_agree_and_no_others() -> None:
     def found(**measured: float) -> list[Check]:
         limits = {"r-hat": (1.01, 1), "bulk ESS": (400, -1), "tail ESS": (400, -1)}
         values = {"r-hat": 1.0, "bulk ESS": 900, "tail ESS": 900, "divergences": 0} | measured
@@ -136,11 +138,28 @@ def test_more_draws_help_chains_that_agree_and_no_others() -> None:
             for limit, sign in [limits.get(n, (0, 1))]
         ]
 
-    assert not mixes_slowly(found())
-    assert mixes_slowly(found(**{"r-hat": 1.013}))
-    assert mixes_slowly(found(**{"bulk ESS": 200}))
-    assert not mixes_slowly(found(**{"r-hat": 1.3, "bulk ESS": 8}))
-    assert not mixes_slowly(found(**{"r-hat": 1.013, "divergences": 1}))
+    assert not mendable(found())
+    assert mendable(found(**{"r-hat": 1.013})) == {"r-hat"}
+    assert mendable(found(**{"bulk ESS": 200})) == {"bulk ESS"}
+    assert mendable(found(**{"r-hat": 1.013, "divergences": 1})) == {"r-hat", "divergences"}
+    assert not mendable(found(**{"r-hat": 1.3, "bulk ESS": 8, "divergences": 1}))
+
+
+def test_a_posterior_with_divergences_is_sampled_again_with_care(
+    small_compiled: Compiled, small_posterior: Posterior
+) -> None:
+    found = [independent(small_posterior[0], diverging=first) for first in (True, False)]
+    asked: list[Sampling] = []
+
+    def sample(*, sampling: Sampling) -> xr.DataTree:
+        asked.append(sampling)
+        return found[len(asked) - 1]
+
+    stand_in = SimpleNamespace(models=small_compiled.models, sample=sample)
+    posterior, used = sample_well(stand_in, Sampling(draws=300, target_accept=0.8))
+    assert posterior is found[1]
+    assert asked == [Sampling(draws=300, target_accept=0.8), used]
+    assert (used.draws, used.target_accept) == (600, CAREFUL)
 
 
 def test_too_few_draws_are_noticed(small_compiled: Compiled, small_posterior: Posterior) -> None:

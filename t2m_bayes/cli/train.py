@@ -92,7 +92,7 @@ def train(
     draws: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=10, help="Draws of each chain; twice as many if chains mix slowly."
+            metavar="N", min=10, help="Draws of each chain; twice as many if these do not suffice."
         ),
     ] = None,
     tune: Annotated[

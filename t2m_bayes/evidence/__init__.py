@@ -41,7 +41,7 @@ from t2m_bayes.evidence.prior import (
 )
 from t2m_bayes.evidence.readings import draws_read, read
 from t2m_bayes.evidence.sampler import (
-    mixes_slowly,
+    mendable,
     monte_carlo_check,
     ranks,
     sampler_checks,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from t2m_bayes.design import Design
     from t2m_bayes.priors import Prior
 
-__all__ = ["gather", "mixes_slowly", "monte_carlo_check", "sampler_checks", "verdict"]
+__all__ = ["gather", "mendable", "monte_carlo_check", "sampler_checks", "verdict"]
 
 
 def gather(

@@ -116,15 +116,19 @@ def sampler_checks(posterior: xr.DataTree, models: Sequence[pm.Model]) -> list[C
     return checks
 
 
-def mixes_slowly(checks: Sequence[Check]) -> bool:
-    """Return whether chains found the same posterior but need more draws to say so.
+def mendable(checks: Sequence[Check]) -> frozenset[str]:
+    """Return the checks that fail and that sampling with more care would mend.
 
     Args:
         checks: What :func:`sampler_checks` returned.
+
+    Returns:
+        Names of failed checks that make a fit unusable; none where chains disagree, since neither
+        more draws nor shorter steps would help those.
     """
-    failed = {check.name for check in checks if check.name in DECISIVE and not check.passed}
     rhat = next(float(check.measured) for check in checks if check.name == "r-hat")
-    return bool(failed) and "divergences" not in failed and rhat < RHAT_SLOW
+    failed = (check.name for check in checks if check.name in DECISIVE and not check.passed)
+    return frozenset(failed if rhat < RHAT_SLOW else ())
 
 
 def monte_carlo_check(reported: xr.Dataset) -> Check:
