@@ -279,12 +279,9 @@ def sample_well(compiled: Compiled, sampling: Sampling) -> tuple[xr.DataTree, Sa
     posterior = compiled.sample(sampling=sampling)
     failed = mendable(sampler_checks(posterior, compiled.models))
     if failed:
-        accept = CAREFUL if "divergences" in failed else 0.0
-        sampling = replace(
-            sampling,
-            draws=2 * sampling.draws,
-            target_accept=max(accept, sampling.target_accept),
-        )
+        sampling = replace(sampling, draws=2 * sampling.draws)
+        if "divergences" in failed:
+            sampling = replace(sampling, target_accept=max(CAREFUL, sampling.target_accept))
         log.info(
             "not good enough yet (%s): sampling again, %d draws a chain, target acceptance %g",
             ", ".join(sorted(failed)),

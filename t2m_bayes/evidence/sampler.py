@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import arviz as az
 import numpy as np
 
-from t2m_bayes.checks import Check
+from t2m_bayes.checks import Check, failures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,8 +127,7 @@ def mendable(checks: Sequence[Check]) -> frozenset[str]:
         more draws nor shorter steps would help those.
     """
     rhat = next(float(check.measured) for check in checks if check.name == "r-hat")
-    failed = (check.name for check in checks if check.name in DECISIVE and not check.passed)
-    return frozenset(failed if rhat < RHAT_SLOW else ())
+    return frozenset(check.name for check in _decisive_failures(checks) if rhat < RHAT_SLOW)
 
 
 def monte_carlo_check(reported: xr.Dataset) -> Check:
@@ -166,8 +165,7 @@ def verdict(checks: Sequence[Check]) -> dict[str, Any]:
     divergences = int(by_name["divergences"].measured)
     complaints = [
         f"{c.name} {c.measured:g}{f' of {c.where}' if c.where else ''}, limit {c.limit:g}"
-        for c in checks
-        if c.name in DECISIVE and not c.passed
+        for c in _decisive_failures(checks)
     ]
     numbers = (
         f"r-hat <= {worst['rhat_max'][0]:.4f}, bulk ESS >= {worst['ess_bulk_min'][0]:.0f}, "
@@ -183,6 +181,10 @@ def verdict(checks: Sequence[Check]) -> dict[str, Any]:
         **{key: value for key, (value, _) in worst.items()},
         **{f"{key}_of": name for key, (_, name) in worst.items()},
     }
+
+
+def _decisive_failures(checks: Sequence[Check]) -> list[Check]:
+    return [check for check in failures(checks) if check.name in DECISIVE]
 
 
 def ranks(posterior: xr.DataTree, model: pm.Model) -> dict[str, list[list[int]]]:
