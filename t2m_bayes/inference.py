@@ -115,7 +115,11 @@ class Compiled:
         design = self.design if rows is None else self.design.subset(rows)
         started = time.perf_counter()
         posterior = sample_graph(
-            self.model, self.compiled, model_data(design), starting_point(design), sampling
+            self.model,
+            self.compiled,
+            model_data(design),
+            starting_point(design, self.priors),
+            sampling,
         )
         if self.power is not None and design.power is not None:
             cells = np.array([c for c, _ in design.coords.series])
@@ -236,7 +240,7 @@ def compile_model(
         design=design,
         model=model,
         priors=priors,
-        compiled=compile_one(model, starting_point(design)),
+        compiled=compile_one(model, starting_point(design, priors)),
         sources=tuple(dict.fromkeys(Path(r.path).name for r in runs.reports)),
         power=power,
     )
