@@ -29,9 +29,6 @@ TILE: Final = 64
 PINNED: Final = 5.0
 """Standard errors from zero at which readings tell more of a coefficient than its population."""
 
-LEAST_STEP: Final = 0.1
-"""Least share of the mean step that a line through a series' steps may leave an empty context."""
-
 FLAT_GROWTH: Final = 0.25
 """Largest slope of log prefill over log prompt that shows the floor under it."""
 
@@ -313,22 +310,20 @@ def cell_far(design: Design) -> Floats:
     return np.maximum(longest / 2, 1024.0)
 
 
-def context_costs(design: Design) -> Floats:
-    """Return what a context token costs each series, relative to a step. shape: (series,).
+def context_pinned(design: Design) -> NDArray[np.bool_]:
+    """Return which series' readings pin the cost of their context. shape: (series,).
 
-    From a line through its time per step, in 1/token; NaN unless that rises by :data:`PINNED`
-    standard errors, so that the readings pin the cost.
+    That is, where a line through their time per step rises by :data:`PINNED` standard errors.
     """
-    costs = np.full(len(design.coords.series), np.nan)
+    pinned = np.zeros(len(design.coords.series), dtype=bool)
     context = context_tokens(design.decode_input, design.decode_output)
     step = design.decode_s / (design.decode_output - 1)
     for s in np.unique(design.decode_series):
         x, y = (v[design.decode_series == s] for v in (context, step))
         if x.size > 3 and np.ptp(x) > 0:
-            (slope, level), covariance = np.polyfit(x - x.mean(), y, 1, cov=True)
-            if slope > PINNED * np.sqrt(covariance[0, 0]):
-                costs[s] = slope / max(level - slope * x.mean(), LEAST_STEP * level)
-    return costs
+            (slope, _), covariance = np.polyfit(x - x.mean(), y, 1, cov=True)
+            pinned[s] = slope > PINNED * np.sqrt(covariance[0, 0])
+    return pinned
 
 
 def series_context(design: Design) -> Floats:

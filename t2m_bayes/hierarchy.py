@@ -14,7 +14,7 @@ from t2m_bayes.design import (
     TILE,
     Design,
     cell_far,
-    context_costs,
+    context_pinned,
     floor_shown,
     main_series,
     series_context,
@@ -61,12 +61,6 @@ NOISE_READINGS: Final = 8
 CURVE_TILES: Final = 10
 """Tiles a cell must have been read in for its rows to pin how prefill bends with the prompt, and
 the floor that it starts from."""
-
-CONTEXT_PRIORS: Final = ("log_context_cost", "slope_context")
-"""What the cost of a context token that no reading pins is made of."""
-
-CONTEXT_STARTS: Final = ("log_context_series_raw", "log_context_raw")
-"""That cost by series and by cell, as it is sampled."""
 
 RUNNING: Final = 5
 """Readings in the running median from which sampling starts."""
@@ -392,7 +386,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     n_cells, n_series = len(coords.cells), len(coords.series)
     decode_readings = np.bincount(design.decode_series, minlength=n_series)
     prefill_read = _seen(design.prefill_series, n_series)
-    context_read = np.isfinite(context_costs(design)).astype(float)
+    context_read = context_pinned(design).astype(float)
     cell_decode = _seen(series_cell[decode_readings > 0], n_cells)
     cell_prefill = _seen(series_cell[prefill_read > 0], n_cells)
     readings = np.bincount(design.prompt_stair[design.prefill_prompt], minlength=len(coords.stairs))
@@ -442,17 +436,12 @@ def _seen(index: NDArray[Any], size: int) -> NDArray[np.float64]:
     return (np.bincount(index, minlength=size) > 0).astype(float)
 
 
-def starting_point(design: Design, priors: Mapping[str, Prior]) -> dict[str, NDArray[np.float64]]:
+def starting_point(design: Design) -> dict[str, NDArray[np.float64]]:
     """Return where sampling starts: the medians that the data pin, and nearly nothing elsewhere.
 
     Heavy tails can hold a chain that starts far from thousands of precise readings in a mode
-    where one whole session counts as an outlier, or where blocks make up for a context that costs
-    several times too much. What has no reading starts off its mode, since a gradient of exactly
-    zero tells the sampler nothing of scale.
-
-    Args:
-        design: The indexed run table.
-        priors: The priors by name.
+    where one whole session counts as an outlier. What has no reading starts off its mode, since
+    a gradient of exactly zero tells the sampler nothing of scale.
     """
     off = 0.1
     rate = np.full(len(design.coords.series), off)
@@ -462,11 +451,7 @@ def starting_point(design: Design, priors: Mapping[str, Prior]) -> dict[str, NDA
         if own.size >= SERIES_READINGS:
             rate[s] = np.median(own)
     stair = _smoothed_levels(design)
-    start = {
-        "log_step_series_raw": rate,
-        **dict(zip(CONTEXT_STARTS, _context_levels(design, off), strict=True)),
-        **{name: np.array(priors[name].near_middle) for name in CONTEXT_PRIORS},
-    }
+    start = {"log_step_series_raw": rate}
     if design.blocks:
         # A chain that starts with wide blocks has them take what belongs to the slopes.
         start["block_ratio_decode"] = np.full(rate.size, 1.2)
@@ -480,18 +465,6 @@ def starting_point(design: Design, priors: Mapping[str, Prior]) -> dict[str, NDA
             "log_other_session_raw": np.full(rate.size, 0.01),
         }
     return start
-
-
-def _context_levels(
-    design: Design, otherwise: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the log cost of context by series, and the median by cell, where readings pin it."""
-    costs = np.log(context_costs(design))
-    cell = np.array([c for c, _ in design.coords.series])
-    by_cell = np.full(len(design.coords.cells), otherwise)
-    for c in np.unique(cell[np.isfinite(costs)]):
-        by_cell[c] = np.nanmedian(costs[cell == c])
-    return np.where(np.isfinite(costs), costs, otherwise), by_cell
 
 
 def _smoothed_levels(design: Design) -> NDArray[np.float64]:

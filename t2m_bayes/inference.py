@@ -115,11 +115,7 @@ class Compiled:
         design = self.design if rows is None else self.design.subset(rows)
         started = time.perf_counter()
         posterior = sample_graph(
-            self.model,
-            self.compiled,
-            model_data(design),
-            starting_point(design, self.priors),
-            sampling,
+            self.model, self.compiled, model_data(design), starting_point(design), sampling
         )
         if self.power is not None and design.power is not None:
             cells = np.array([c for c, _ in design.coords.series])
@@ -240,7 +236,7 @@ def compile_model(
         design=design,
         model=model,
         priors=priors,
-        compiled=compile_one(model, starting_point(design, priors)),
+        compiled=compile_one(model, starting_point(design)),
         sources=tuple(dict.fromkeys(Path(r.path).name for r in runs.reports)),
         power=power,
     )

@@ -21,7 +21,7 @@ from arviz_stats import ecdf_utils
 from t2m_bayes.blocks import BLOCK_READINGS, block_names
 from t2m_bayes.errors import DataError
 from t2m_bayes.evidence.prior import draw_prior
-from t2m_bayes.hierarchy import CONTEXT_STARTS, model_data, starting_point
+from t2m_bayes.hierarchy import model_data, starting_point
 from t2m_bayes.inference import Compiled, compile_model, package_versions
 from t2m_bayes.sampling import Sampling, sample_graph
 from t2m_bayes.schema import Runs, data_hash
@@ -211,8 +211,7 @@ def _fit(
 
     What the model decides by looking at readings (which levels they pin) stays as the table's own
     readings had it: it changes how the posterior is written down, not what it is. Chains start
-    where those of a real fit start, at medians of the readings; but for the cost of context, whose
-    start depends on which levels are pinned.
+    where those of a real fit start, at medians of the readings.
     """
     model, design = compiled.model, compiled.design
     data = model_data(design)
@@ -223,9 +222,7 @@ def _fit(
         for name in (f"{variable.name}{suffix}" for suffix in SUFFIXES):
             if hasattr(design, name):
                 drawn[name] = np.exp(np.clip(values, -LARGEST, LARGEST))
-    usual = starting_point(design, compiled.priors)
-    start = starting_point(replace(design, **drawn), compiled.priors)
-    start |= {name: usual[name] for name in CONTEXT_STARTS}
+    start = starting_point(replace(design, **drawn))
     return sample_graph(model, compiled.compiled, data, start, sampling)
 
 

@@ -9,15 +9,12 @@ import pandas as pd
 import pymc as pm
 import pytest
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 from xarray import DataTree
 
 from t2m_bayes import fits
-from t2m_bayes.design import context_costs, floor_shown, make_design, tile_of
+from t2m_bayes.design import floor_shown, make_design, tile_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
-from t2m_bayes.formulas import decode_time
 from t2m_bayes.hierarchy import model_data
 from t2m_bayes.inference import Compiled
 from t2m_bayes.pooling import USUAL_SPREAD
@@ -253,27 +250,6 @@ def test_a_flat_prefill_shows_the_floor(small_runs: Runs) -> None:
     design = make_design(frame.assign(prefill_s=steep, total_s=np.nan))
     llms = [design.coords.llms[m] for m, _ in design.coords.cells]
     np.testing.assert_array_equal(floor_shown(design), [m == "DSR1-Qwen-1.5B" for m in llms])
-
-
-@given(cost=st.floats(2e-5, 1e-3), step_s=st.floats(1e-3, 0.3), seed=st.integers(0, 99))
-def test_the_cost_of_context_is_read_off_the_steps(
-    small_runs: Runs, cost: float, step_s: float, seed: int
-) -> None:
-    """Chains that start at costs several times too high are held by blocks that make up for it."""
-    frame, rng = small_runs.frame.copy(), np.random.default_rng(seed)
-    frame["output_tokens"] = rng.integers(200, 2000, len(frame)).astype(float)
-    inputs, outputs = frame["input_tokens"], frame["output_tokens"]
-    frame["decode_s"] = decode_time(0.0, step_s, cost, inputs, outputs)
-    frame["decode_s"] *= np.exp(1e-4 * rng.standard_normal(len(frame)))
-    costs = context_costs(make_design(frame))
-    np.testing.assert_allclose(costs, cost, rtol=0.1)
-
-
-def test_no_cost_of_context_is_read_off_steps_that_do_not_show_it(small_runs: Runs) -> None:
-    rng = np.random.default_rng(0)
-    noise = np.exp(0.2 * rng.standard_normal(len(small_runs)))
-    decode_s = 0.1 * (small_runs.frame["output_tokens"] - 1) * noise
-    assert np.isnan(context_costs(make_design(small_runs.frame.assign(decode_s=decode_s)))).all()
 
 
 def test_unknown_prompt_lengths_keep_their_decode(small_runs: Runs) -> None:
