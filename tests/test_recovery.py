@@ -65,7 +65,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, dict
     owner = np.repeat(np.arange(WORLDS), [len(frame) for frame in frames])
     table = Runs(pd.concat(frames, ignore_index=True), tuple(reports))
     compiled = compile_model(without_power(table))
-    sampling = Sampling(draws=300, tune=500, progress=False)
+    sampling = Sampling(draws=800, progress=False)
     return {seed: _coverage(seed, compiled.fit(owner == seed, sampling)) for seed in range(WORLDS)}
 
 
