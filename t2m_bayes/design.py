@@ -29,6 +29,9 @@ TILE: Final = 64
 PINNED: Final = 5.0
 """Standard errors from zero at which readings tell more of a coefficient than its population."""
 
+LEAST_STEP: Final = 0.1
+"""Least share of the mean step that a line through a series' steps may leave an empty context."""
+
 FLAT_GROWTH: Final = 0.25
 """Largest slope of log prefill over log prompt that shows the floor under it."""
 
@@ -310,20 +313,22 @@ def cell_far(design: Design) -> Floats:
     return np.maximum(longest / 2, 1024.0)
 
 
-def context_pinned(design: Design) -> NDArray[np.bool_]:
-    """Return which series' readings pin the cost of their context. shape: (series,).
+def context_cost(design: Design) -> Floats:
+    """Return what a context token costs each series, relative to a step. shape: (series,).
 
-    That is, where a line through their time per step rises by :data:`PINNED` standard errors.
+    In 1/token, by a line through its time per step; NaN unless the line rises by :data:`PINNED`
+    standard errors, so that readings tell more of the cost than its population does.
     """
-    pinned = np.zeros(len(design.coords.series), dtype=bool)
+    cost = np.full(len(design.coords.series), np.nan)
     context = context_tokens(design.decode_input, design.decode_output)
     step = design.decode_s / (design.decode_output - 1)
     for s in np.unique(design.decode_series):
         x, y = (v[design.decode_series == s] for v in (context, step))
         if x.size > 3 and np.ptp(x) > 0:
-            (slope, _), covariance = np.polyfit(x - x.mean(), y, 1, cov=True)
-            pinned[s] = slope > PINNED * np.sqrt(covariance[0, 0])
-    return pinned
+            (slope, level), covariance = np.polyfit(x - x.mean(), y, 1, cov=True)
+            if slope > PINNED * np.sqrt(covariance[0, 0]):
+                cost[s] = slope / max(level - slope * x.mean(), LEAST_STEP * level)
+    return cost
 
 
 def series_context(design: Design) -> Floats:

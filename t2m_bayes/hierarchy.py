@@ -9,12 +9,12 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from t2m_bayes.blocks import block_data, block_levels
+from t2m_bayes.blocks import block_data
 from t2m_bayes.design import (
     TILE,
     Design,
     cell_far,
-    context_pinned,
+    context_cost,
     floor_shown,
     main_series,
     series_context,
@@ -42,6 +42,7 @@ from t2m_bayes.priors import (
     DeviceRates,
     Prior,
 )
+from t2m_bayes.skew_t import SkewT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,9 +62,6 @@ NOISE_READINGS: Final = 8
 CURVE_TILES: Final = 10
 """Tiles a cell must have been read in for its rows to pin how prefill bends with the prompt, and
 the floor that it starts from."""
-
-RUNNING: Final = 5
-"""Readings in the running median from which sampling starts."""
 
 
 def latency_model(
@@ -214,17 +212,15 @@ def latency_model(
             log_mean, block_variance = pt.log(mean), 0.0
             if design.blocks:
                 ratio = prior("block_ratio_decode", dims="series")
-                of_blocks = ratio * pt.exp(noise_decode) * noise_width(*tails)
+                # The noise's width times the ratio; as much of its scale joins that of loose runs.
+                of_scale = ratio * pt.exp(noise_decode)
+                of_blocks = of_scale * noise_width(*tails)
                 pm.Deterministic(
                     "block_spread_decode", data["series_blocked"] * of_blocks, dims="series"
                 )
                 group = np.array([g for g, _ in design.blocks])
-                shift, block_variance = block_effects(
-                    "block", "decode", data, of_blocks, group, s, log_mean
-                )
-                log_mean += shift
-                # A variance of the noise's width, and the scale is what it joins.
-                block_variance /= noise_width(*tails) ** 2
+                log_mean += block_effects("block", "decode", data, of_blocks, group, log_mean)
+                block_variance = data["decode_loose"] * (of_scale**2)[s]
             unknown_input = context[s] * data["decode_input_sd"]
             scale = pt.sqrt(
                 pt.exp(2 * noise_decode)[s]
@@ -369,7 +365,7 @@ def latency_model(
 def _observed(name: str, middle: Any, scale: Any, tails: tuple[Any, Any], readings: Any) -> None:
     """Add readings whose noise has its middle there and tails of that many degrees of freedom."""
     fast, slow = tails
-    pm.SkewStudentT(
+    SkewT(
         name,
         a=fast / 2,
         b=slow / 2,
@@ -386,7 +382,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     n_cells, n_series = len(coords.cells), len(coords.series)
     decode_readings = np.bincount(design.decode_series, minlength=n_series)
     prefill_read = _seen(design.prefill_series, n_series)
-    context_read = context_pinned(design).astype(float)
+    context_read = np.isfinite(context_cost(design)).astype(float)
     cell_decode = _seen(series_cell[decode_readings > 0], n_cells)
     cell_prefill = _seen(series_cell[prefill_read > 0], n_cells)
     readings = np.bincount(design.prompt_stair[design.prefill_prompt], minlength=len(coords.stairs))
@@ -434,52 +430,3 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
 
 def _seen(index: NDArray[Any], size: int) -> NDArray[np.float64]:
     return (np.bincount(index, minlength=size) > 0).astype(float)
-
-
-def starting_point(design: Design) -> dict[str, NDArray[np.float64]]:
-    """Return where sampling starts: the medians that the data pin, and nearly nothing elsewhere.
-
-    Heavy tails can hold a chain that starts far from thousands of precise readings in a mode
-    where one whole session counts as an outlier. What has no reading starts off its mode, since
-    a gradient of exactly zero tells the sampler nothing of scale.
-    """
-    off = 0.1
-    rate = np.full(len(design.coords.series), off)
-    per_step = np.log(design.decode_s / (design.decode_output - 1))
-    for s in np.unique(design.decode_series):
-        own = per_step[design.decode_series == s]
-        if own.size >= SERIES_READINGS:
-            rate[s] = np.median(own)
-    stair = _smoothed_levels(design)
-    start = {"log_step_series_raw": rate}
-    if design.blocks:
-        # A chain that starts with wide blocks has them take what belongs to the slopes.
-        start["block_ratio_decode"] = np.full(rate.size, 1.2)
-        start["decode_block_effect_raw"] = block_levels(
-            design.blocks, design.decode_block, per_step, np.log(design.decode_output - 1)
-        )
-    if stair.size:
-        start |= {
-            "log_stair_anchored_raw": stair,
-            "rise_raw": np.full(stair.size, 0.05),
-            "log_other_session_raw": np.full(rate.size, 0.01),
-        }
-    return start
-
-
-def _smoothed_levels(design: Design) -> NDArray[np.float64]:
-    """Return a running median over tiles of each cell's log prefill, in proportion to the prompt.
-
-    A stair read once starts at its neighbours' pace: an ordinary reading pulls it home from there,
-    a stall cannot.
-    """
-    tokens = design.prompt_tokens[design.prefill_prompt]
-    stair = design.prompt_stair[design.prefill_prompt]
-    cell = np.array([c for c, _ in design.coords.stairs], dtype=int)
-    anchor = stair_anchor(design)
-    levels = np.full(len(cell), 0.1)
-    for k in np.unique(stair):
-        near = np.flatnonzero(cell[stair] == cell[k])
-        near = near[np.argsort(np.abs(tokens[near] - anchor[k]), kind="stable")][:RUNNING]
-        levels[k] = np.median(np.log(design.prefill_s[near] * anchor[k] / tokens[near]))
-    return levels

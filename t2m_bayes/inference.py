@@ -17,15 +17,23 @@ from t2m_bayes.cards import catalog
 from t2m_bayes.design import Design, make_design
 from t2m_bayes.evidence import gather, mendable, monte_carlo_check, sampler_checks, verdict
 from t2m_bayes.fits import Fit, Reads
-from t2m_bayes.hierarchy import latency_model, model_data, starting_point
+from t2m_bayes.hierarchy import latency_model, model_data
 from t2m_bayes.power_data import power_data
 from t2m_bayes.power_model import power_model
 from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
-from t2m_bayes.priors import Prior, device_rates, device_role, load_priors, usual_target
+from t2m_bayes.priors import (
+    DeviceRates,
+    Prior,
+    device_rates,
+    device_role,
+    load_priors,
+    usual_target,
+)
 from t2m_bayes.requests import make_requests
 from t2m_bayes.sampling import Sampling, compile_graph, sample_graph
 from t2m_bayes.schema import data_hash
+from t2m_bayes.time_start import time_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +67,7 @@ class Compiled:
         frame: The run table.
         design: Its index.
         model: The PyMC model of time.
+        rates: What is expected of each of its devices.
         priors: The priors by name.
         compiled: nutpie's compiled model; ``None`` with PyMC's sampler.
         sources: What the runs were read from.
@@ -68,6 +77,7 @@ class Compiled:
     frame: pd.DataFrame
     design: Design
     model: pm.Model
+    rates: tuple[DeviceRates, ...]
     priors: dict[str, Prior]
     compiled: Any
     sources: tuple[str, ...]
@@ -114,9 +124,9 @@ class Compiled:
         """
         design = self.design if rows is None else self.design.subset(rows)
         started = time.perf_counter()
-        posterior = sample_graph(
-            self.model, self.compiled, model_data(design), starting_point(design), sampling
-        )
+        data = model_data(design)
+        start = time_start(design, data, self.rates, self.priors)
+        posterior = sample_graph(self.model, self.compiled, data, start, sampling)
         if self.power is not None and design.power is not None:
             cells = np.array([c for c, _ in design.coords.series])
             data = power_data(design.power, cells, len(design.coords.cells))
@@ -223,7 +233,7 @@ def compile_model(
     priors = priors or load_priors()
     frame = runs.frame.reset_index(drop=True)
     design = make_design(frame, rail_offset=rail_offset)
-    rates = [device_rates(d, catalog()) for d in design.coords.devices]
+    rates = tuple(device_rates(d, catalog()) for d in design.coords.devices)
     model = latency_model(design, rates, priors)
     compile_one = compile_graph if sampler == "nutpie" else lambda *_: None
     power = None
@@ -235,8 +245,9 @@ def compile_model(
         frame=frame,
         design=design,
         model=model,
+        rates=rates,
         priors=priors,
-        compiled=compile_one(model, starting_point(design)),
+        compiled=compile_one(model, time_start(design, model_data(design), rates, priors)),
         sources=tuple(dict.fromkeys(Path(r.path).name for r in runs.reports)),
         power=power,
     )

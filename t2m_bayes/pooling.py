@@ -67,17 +67,16 @@ def block_effects(
     data: Mapping[str, Any],
     spread: Any,
     group: NDArray[np.intp],
-    group_of_reading: Any,
     middle: Any,
-) -> tuple[Any, Any]:
-    """Return what blocks add to the logarithm of readings, and to the variance of the others.
+) -> Any:
+    """Return what blocks add to the logarithm of readings.
 
     Blocks are sampled the more centred the more readings they have, since a spread that is small
     beside the noise is as likely as one that is large (Papaspiliopoulos et al. 2007,
     doi:10.1214/088342307000000014).
 
-    Readings without a block of their own, in a group that has blocks, have the spread of blocks
-    in their noise; where a group has none, its noise is of both.
+    Readings without a block of their own, in a group that has blocks (``<kind>_loose``), have the
+    spread of blocks in their noise; where a group has none, its noise is of both.
 
     Args:
         dim: Dimension of the blocks.
@@ -85,13 +84,11 @@ def block_effects(
         data: The model's data, with those of :func:`t2m_bayes.blocks.block_data`.
         spread: Spread of the blocks of each group, on the log scale. shape: (group,)
         group: Group of each block. shape: (block,)
-        group_of_reading: Group of each reading. shape: (reading,)
         middle: Logarithm of what each reading would be but for its block. Readings pin the sum of
             its mean over a block and the block's effect. shape: (reading,)
 
     Returns:
-        What is added to each reading, and the variance that joins that of its noise.
-            shape: (reading,)
+        What is added. shape: (reading,)
     """
     block = data[f"{kind}_block"]
     mean = pt.zeros(group.size)[block].inc(data[f"{kind}_weight"] * middle)
@@ -103,8 +100,7 @@ def block_effects(
     effect = pm.Deterministic(
         f"{kind}_block_effect", scale ** (1 - centred) * (raw - centred * mean), dims=dim
     )
-    shift = data[f"{kind}_blocked"] * effect[block]
-    return shift, data[f"{kind}_loose"] * (spread**2)[group_of_reading]
+    return data[f"{kind}_blocked"] * effect[block]
 
 
 def data_arrays(values: Mapping[str, NDArray[Any]], dims: Mapping[str, Any]) -> dict[str, Any]:

@@ -199,9 +199,8 @@ def power_model(
                 )
                 group = np.array([g for g, _ in readings.blocks])
                 of_reading = 2 * s + pt.cast(data["phase_part"], "int64")
-                shift, variance = block_effects(
-                    "powerblock", "phase", data, spread.ravel(), group, of_reading, shown
-                )
+                variance = data["phase_loose"] * (spread.ravel() ** 2)[of_reading]
+                shift = block_effects("powerblock", "phase", data, spread.ravel(), group, shown)
                 shown, sigma = shown + shift, pt.sqrt(sigma**2 + variance)
             pm.StudentT("phase_power", nu=tail, mu=shown, sigma=sigma, observed=data["log_phase"])
         if any(s.kind == "mean" for s in sensors):

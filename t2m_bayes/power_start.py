@@ -109,7 +109,7 @@ def power_start(
         "rail_offset": len(readings.offsets),
     }
     near = {
-        name: np.full(dims.get(name, ()), _near(prior))
+        name: np.full(dims.get(name, ()), prior.near_middle)
         for name, prior in priors.items()
         if dims.get(name, 1)
     }
@@ -167,9 +167,3 @@ def _fast_start(readings: PowerReadings, priors: Mapping[str, Prior]) -> NDArray
     ]
     best: NDArray[np.float64] = min(tried, key=lambda found: float(found.cost)).x
     return best
-
-
-def _near(prior: Prior) -> float:
-    """Return a value a little above the middle of a prior."""
-    above = 0.2 * prior.sd
-    return prior.centre + above if prior.kind == "normal" else prior.centre * float(np.exp(above))

@@ -86,6 +86,12 @@ class Prior:
             )
         return cls(kind, float(table[centre]), float(table["sd"]), str(table["about"]))
 
+    @property
+    def near_middle(self) -> float:
+        """A value a little above the middle: where a chain starts that nothing tells of scale."""
+        above = 0.2 * self.sd
+        return self.centre + above if self.kind == "normal" else self.centre * math.exp(above)
+
 
 def load_priors(path: Path | None = None) -> dict[str, Prior]:
     """Read the priors.

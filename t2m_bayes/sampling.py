@@ -90,8 +90,7 @@ def sample_graph(
         model: The model.
         compiled: What :func:`compile_graph` made of it; not needed by PyMC's sampler.
         data: Values of its ``pm.Data`` by name; other names are passed over.
-        start: Where chains start, by variable. nutpie starts constrained variables where they
-            were compiled to start.
+        start: Where chains start, by variable.
         sampling: How to sample.
 
     Returns:
@@ -166,11 +165,14 @@ def _starting(compiled: Any, start: Mapping[str, Floats]) -> Any:
     usual = compiled.initial_point_func
     # Behind the free variables stand what is computed from them, under the same kind of name.
     free = {n: p for n, p in zip(names, places, strict=True) if p.stop <= compiled.n_dim}
+    given = {name: np.ravel(value) for name, value in start.items() if name in free}
+    # Positive variables are sampled as their logarithm.
+    given |= {at: np.log(np.ravel(start[n])) for n in start if (at := f"{n}_log__") in free}
 
     def here(seed: int) -> Floats:
         point = np.array(usual(seed))
-        for name in free.keys() & start.keys():
-            point[free[name]] = np.ravel(start[name])
+        for name, value in given.items():
+            point[free[name]] = value
         return point
 
     return replace(compiled, initial_point_func=here)

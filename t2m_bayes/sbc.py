@@ -21,10 +21,11 @@ from arviz_stats import ecdf_utils
 from t2m_bayes.blocks import BLOCK_READINGS, block_names
 from t2m_bayes.errors import DataError
 from t2m_bayes.evidence.prior import draw_prior
-from t2m_bayes.hierarchy import model_data, starting_point
+from t2m_bayes.hierarchy import model_data
 from t2m_bayes.inference import Compiled, compile_model, package_versions
 from t2m_bayes.sampling import Sampling, sample_graph
 from t2m_bayes.schema import Runs, data_hash
+from t2m_bayes.time_start import time_start
 from t2m_bayes.writing import replacing
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def _fit(
         for name in (f"{variable.name}{suffix}" for suffix in SUFFIXES):
             if hasattr(design, name):
                 drawn[name] = np.exp(np.clip(values, -LARGEST, LARGEST))
-    start = starting_point(replace(design, **drawn))
+    start = time_start(replace(design, **drawn), data, compiled.rates, compiled.priors)
     return sample_graph(model, compiled.compiled, data, start, sampling)
 
 

@@ -22,6 +22,7 @@ from t2m_bayes.prediction import predict, predict_bands
 from t2m_bayes.requests import make_requests, requests_of
 from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import TIMES, Runs
+from t2m_bayes.time_start import time_start
 
 PLAIN = {"mode": "FAST_COMPILE"}
 """Run a graph operation by operation: compiling takes longer than a few hundred evaluations."""
@@ -72,6 +73,24 @@ def test_the_fit_predicts_rows_of_its_own_sessions(small_fit: Fit, small_runs: R
     for metric, largest in (("prefill_s", 0.05), ("decode_s", 0.01)):
         error = np.abs(prediction.median()[metric] / frame[metric].to_numpy() - 1)
         assert np.nanmedian(error) < largest
+
+
+def test_chains_start_near_where_they_end(
+    small_compiled: Compiled, small_posterior: tuple[DataTree, Sampling]
+) -> None:
+    data = model_data(small_compiled.design)
+    start = time_start(small_compiled.design, data, small_compiled.rates, small_compiled.priors)
+    posterior = small_posterior[0]["posterior"].to_dataset().median(("chain", "draw"))
+    for name, read, off in (
+        ("log_step_series_raw", "series_read_decode", 0.02),
+        ("log_step_raw", "cell_read_decode", 0.1),
+        ("log_context_series_raw", "series_read_context", 0.7),
+        ("log_token_raw", "cell_read_prefill", 0.5),
+        ("log_stair_anchored_raw", "stair_read", 0.1),
+    ):
+        pinned = data[read] > 0
+        assert pinned.any()
+        np.testing.assert_allclose(start[name][pinned], posterior[name][pinned], atol=off)
 
 
 # Every variable of the trace is meant to stay as it was sampled; only readings are drawn.
