@@ -1,11 +1,11 @@
 """Print whether chances of meeting deadlines come true on real requests.
 
-    python benchmarks/chances.py --data FOLDER [--fits 2]
+    python benchmarks/chances.py --data FOLDER [--folds 5]
 
-A random half of the MMLU requests is fitted; each request of the other half gets a deadline at a
-random place about its prediction, and the chance of meeting it. Among those given a chance
-of p, a share of p should have met it. The folder holds the public measurements that
-``datasets/README.md`` names.
+The MMLU requests are cut into random folds; each request is predicted by the fit to the other
+folds, and gets deadlines at random places about its prediction and the chance of meeting each.
+Among those given a chance of p, a share of p should have met it. The folder holds the public
+measurements that ``datasets/README.md`` names.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ console = Console(width=120)
 
 
 def main() -> None:
-    """Fit halves, ask about the others."""
+    """Fit all folds but one, ask about that one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the real measurements")
-    parser.add_argument("--fits", type=int, default=2, help="random halves")
+    parser.add_argument("--folds", type=int, default=5, help="parts of the requests")
     args = parser.parse_args()
     runs = load(args.data / "orin_mmlu_requests.csv")
     there = (runs.frame[["prefill_s", "decode_s", "total_s"]] > 0).all(axis=1).to_numpy()
     compiled = compile_model(runs)
     parts = []
-    for seed in range(args.fits):
-        rng = np.random.default_rng(seed)
-        train = rng.random(len(runs)) < 0.5
-        fit = compiled.fit(train, Sampling(draws=1000, tune=500, progress=False))
+    rng = np.random.default_rng(1)
+    fold = rng.permutation(len(runs)) % args.folds
+    for k in range(args.folds):
+        train = fold != k
+        fit = compiled.fit(train, Sampling(progress=False))
         console.print(fit.provenance["diagnostics"]["verdict"])
         test = runs.frame[there & ~train]
         requests = requests_of(test)

@@ -1,10 +1,11 @@
 """Print what five planned runs are worth beside five random ones, on real runs.
 
-    python benchmarks/planning.py --data FOLDER [--seeds 20] [--start 3]
+    python benchmarks/planning.py --data FOLDER [--runs mmlu|sweeps] [--seeds 20] [--start 3]
 
-Each seed fits a few random MMLU requests of each LLM, then adds five more: those that ``t2m plan``
-chooses among the rest, or random ones. Both fits predict the same requests that neither has seen.
-The folder holds the public measurements that ``datasets/README.md`` names.
+Each seed fits a few random runs of each LLM, then adds five more: those that ``t2m plan`` chooses
+among the rest, or random ones. Both fits predict the same runs that neither has seen. The MMLU
+requests are much alike; the two sweeps together hold prompts of 3 to 4,097 tokens and outputs of 1
+to some thousands. The folder holds the public measurements that ``datasets/README.md`` names.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from t2m_bayes.decisions.plan import plan_runs
 from t2m_bayes.fits import Fit
 from t2m_bayes.inference import compile_model
 from t2m_bayes.loading import load
+from t2m_bayes.power_design import without_power
 from t2m_bayes.prediction import predict
 from t2m_bayes.requests import requests_of
 from t2m_bayes.sampling import Sampling
@@ -28,6 +30,10 @@ from t2m_bayes.schema import TIMES
 from t2m_bayes.scoring import crps, score
 
 QUICK = Sampling(draws=800, tune=500, progress=False)
+RUN_FILES = {
+    "mmlu": ("orin_mmlu_requests.csv",),
+    "sweeps": ("orin_prefill_sweep.csv", "orin_decode_sweep.csv"),
+}
 RUNS, CANDIDATES, TARGETS, TESTED = 5, 150, 150, 400
 console = Console(width=140)
 
@@ -36,17 +42,20 @@ def main() -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the real measurements")
+    parser.add_argument("--runs", choices=RUN_FILES, default="sweeps")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--start", type=int, default=3, help="runs of each LLM to start from")
+    parser.add_argument(
+        "--start", type=int, default=3, help="runs of each LLM and file to start from"
+    )
     args = parser.parse_args()
-    runs = load(args.data / "orin_mmlu_requests.csv")
-    usable = (runs.frame[["prefill_s", "decode_s"]] > 0).all(axis=1).to_numpy()
+    runs = without_power(load(*(args.data / name for name in RUN_FILES[args.runs])))
+    usable = (runs.frame[["prefill_s", "decode_s"]] > 0).any(axis=1).to_numpy()
     compiled = compile_model(runs)
     records = []
     for seed in range(args.seeds):
         rng = np.random.default_rng(seed)
         start = np.zeros(len(runs), dtype=bool)
-        for rows in runs.frame[usable].groupby("llm").groups.values():
+        for rows in runs.frame[usable].groupby(["llm", "session"]).groups.values():
             start[rng.choice(rows, args.start, replace=False)] = True
         rest = rng.permutation(np.flatnonzero(usable & ~start))
         could, wanted, tested = np.split(
