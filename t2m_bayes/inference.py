@@ -142,6 +142,7 @@ class Compiled:
         rows: NDArray[np.bool_] | None,
         sampling: Sampling,
         *,
+        sampler: list[Check] | None = None,
         evidence: bool = False,
     ) -> Fit:
         """Check a posterior and keep what predictions need of it.
@@ -150,6 +151,7 @@ class Compiled:
             posterior: What :meth:`sample` returned.
             rows: The rows it was sampled for. shape: (row,)
             sampling: How it was sampled.
+            sampler: The checks of its chains, where they were made already.
             evidence: Whether to hold the fit against its rows and prior too, which takes some ten
                 seconds: see :func:`t2m_bayes.evidence.gather`.
 
@@ -158,7 +160,7 @@ class Compiled:
         """
         used = np.ones(len(self.frame), dtype=bool) if rows is None else rows
         design = self.design if rows is None else self.design.subset(rows)
-        sampler = sampler_checks(posterior, self.models)
+        sampler = sampler or sampler_checks(posterior, self.models)
         diagnostics = verdict(sampler)
         log.info("%s", diagnostics["verdict"])
         frame = self.frame[used]
@@ -272,11 +274,13 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
             ``rail_offset`` is off.
     """
     compiled = compile_model(runs, sampler=sampling.sampler, rail_offset=rail_offset)
-    posterior, sampling = sample_well(compiled, sampling)
-    return compiled.condense(posterior, None, sampling, evidence=True)
+    posterior, sampling, checks = sample_well(compiled, sampling)
+    return compiled.condense(posterior, None, sampling, sampler=checks, evidence=True)
 
 
-def sample_well(compiled: Compiled, sampling: Sampling) -> tuple[xr.DataTree, Sampling]:
+def sample_well(
+    compiled: Compiled, sampling: Sampling
+) -> tuple[xr.DataTree, Sampling, list[Check]]:
     """Sample the posterior of the whole table, twice if the first time was not good enough.
 
     Args:
@@ -285,11 +289,11 @@ def sample_well(compiled: Compiled, sampling: Sampling) -> tuple[xr.DataTree, Sa
             steps if trajectories diverged.
 
     Returns:
-        The posterior, and how it was sampled.
+        The posterior, how it was sampled, and the checks of its chains.
     """
     posterior = compiled.sample(sampling=sampling)
-    failed = mendable(sampler_checks(posterior, compiled.models))
-    if failed:
+    checks = sampler_checks(posterior, compiled.models)
+    if failed := mendable(checks):
         sampling = replace(sampling, draws=2 * sampling.draws)
         if "divergences" in failed:
             sampling = replace(sampling, target_accept=max(CAREFUL, sampling.target_accept))
@@ -300,7 +304,8 @@ def sample_well(compiled: Compiled, sampling: Sampling) -> tuple[xr.DataTree, Sa
             sampling.target_accept,
         )
         posterior = compiled.sample(sampling=sampling)
-    return posterior, sampling
+        checks = sampler_checks(posterior, compiled.models)
+    return posterior, sampling, checks
 
 
 def _joined(of_time: xr.DataTree, of_power: xr.DataTree) -> xr.DataTree:

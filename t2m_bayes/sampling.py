@@ -38,7 +38,7 @@ class Sampling:
     """
 
     draws: int = 1000
-    tune: int = 600
+    tune: int = 400
     chains: int = 4
     cores: int = 2
     target_accept: float = 0.9

@@ -156,7 +156,7 @@ def test_a_posterior_with_divergences_is_sampled_again_with_care(
         return found[len(asked) - 1]
 
     stand_in = SimpleNamespace(models=small_compiled.models, sample=sample)
-    posterior, used = sample_well(stand_in, Sampling(draws=300, target_accept=0.8))
+    posterior, used, _ = sample_well(stand_in, Sampling(draws=300, target_accept=0.8))
     assert posterior is found[1]
     assert asked == [Sampling(draws=300, target_accept=0.8), used]
     assert (used.draws, used.target_accept) == (600, CAREFUL)
