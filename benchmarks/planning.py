@@ -1,11 +1,12 @@
 """Print what five planned runs are worth beside five random ones, on real runs.
 
-    python benchmarks/planning.py --data FOLDER [--runs mmlu|sweeps] [--seeds 20] [--start 3]
+    python benchmarks/planning.py --data FOLDER [--runs mmlu|prefill|decode] [--seeds 20]
 
 Each seed fits a few random runs of each LLM, then adds five more: those that ``t2m plan`` chooses
-among the rest, or random ones. Both fits predict the same runs that neither has seen. The MMLU
-requests are much alike; the two sweeps together hold prompts of 3 to 4,097 tokens and outputs of 1
-to some thousands. The folder holds the public measurements that ``datasets/README.md`` names.
+among the candidates for the requests that are to be predicted, or random candidates. Both fits
+predict those requests, which neither has seen. The MMLU requests are much alike; the sweeps hold
+prompts of 3 to 4,097 tokens, and outputs of 16 to 2,048. The folder holds the public measurements
+that ``datasets/README.md`` names.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from t2m_bayes.scoring import crps, score
 
 QUICK = Sampling(draws=800, tune=500, progress=False)
 RUN_FILES = {
-    "mmlu": ("orin_mmlu_requests.csv",),
-    "sweeps": ("orin_prefill_sweep.csv", "orin_decode_sweep.csv"),
+    "mmlu": "orin_mmlu_requests.csv",
+    "prefill": "orin_prefill_sweep.csv",
+    "decode": "orin_decode_sweep.csv",
 }
-RUNS, CANDIDATES, TARGETS, TESTED = 5, 150, 150, 400
+RUNS, CANDIDATES, TESTED = 5, 150, 300
 console = Console(width=140)
 
 
@@ -42,35 +44,34 @@ def main() -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the real measurements")
-    parser.add_argument("--runs", choices=RUN_FILES, default="sweeps")
+    parser.add_argument("--runs", choices=RUN_FILES, default="mmlu")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument(
-        "--start", type=int, default=3, help="runs of each LLM and file to start from"
-    )
+    parser.add_argument("--start", type=int, default=3, help="runs of each LLM to start from")
     args = parser.parse_args()
-    runs = without_power(load(*(args.data / name for name in RUN_FILES[args.runs])))
-    usable = (runs.frame[["prefill_s", "decode_s"]] > 0).any(axis=1).to_numpy()
+    runs = without_power(load(args.data / RUN_FILES[args.runs]))
+    read = [m for m in ("prefill_s", "decode_s") if m in runs.frame and (runs.frame[m] > 0).any()]
+    usable = (runs.frame[read] > 0).all(axis=1).to_numpy()
     compiled = compile_model(runs)
     records = []
     for seed in range(args.seeds):
         rng = np.random.default_rng(seed)
         start = np.zeros(len(runs), dtype=bool)
-        for rows in runs.frame[usable].groupby(["llm", "session"]).groups.values():
+        for rows in runs.frame[usable].groupby("llm").groups.values():
             start[rng.choice(rows, args.start, replace=False)] = True
         rest = rng.permutation(np.flatnonzero(usable & ~start))
-        could, wanted, tested = np.split(
-            rest[: CANDIDATES + TARGETS + TESTED], [CANDIDATES, CANDIDATES + TARGETS]
-        )
+        half = min(CANDIDATES, rest.size // 2)
+        could, tested = rest[:half], rest[half : half + TESTED]
         before = compiled.fit(start, QUICK)
+        test = runs.frame.iloc[tested]
         plan = plan_runs(
             before,
             requests_of(runs.frame.iloc[could]),
-            requests_of(runs.frame.iloc[wanted]),
+            requests_of(test),
             RUNS,
+            metrics=read,
             session="same",
             seed=seed,
         )
-        test = runs.frame.iloc[tested]
         for how, added in (
             ("none", could[:0]),
             ("planned", could[plan.chosen]),
