@@ -253,7 +253,7 @@ def stair_anchor(design: Design) -> Floats:
     tokens = design.prompt_tokens[design.prefill_prompt]
     stair = design.prompt_stair[design.prefill_prompt]
     tile = np.array([design.coords.tiles[t] for _, t in design.coords.stairs], dtype=float)
-    return _medians(tile_middle(tile), stair, tokens)
+    return group_medians(tile_middle(tile), stair, tokens)
 
 
 def stair_spread(design: Design) -> Floats:
@@ -338,7 +338,7 @@ def series_context(design: Design) -> Floats:
     """
     context = context_tokens(design.decode_input, design.decode_output)
     fallback = np.full(len(design.coords.series), context.mean() if context.size else 0.0)
-    return _medians(fallback, design.decode_series, context)
+    return group_medians(fallback, design.decode_series, context)
 
 
 def main_series(design: Design) -> Ints:
@@ -355,7 +355,14 @@ def main_series(design: Design) -> Ints:
     return np.array(sorted(best.values()), dtype=np.int32)
 
 
-def _medians(fallback: Floats, index: Ints, values: Floats) -> Floats:
+def group_medians(fallback: Floats, index: Ints, values: Floats) -> Floats:
+    """Return the median of each group's values; of a group without any, its fallback.
+
+    Args:
+        fallback: One value for each group. shape: (group,)
+        index: Group of each value. shape: (value,)
+        values: The values. shape: (value,)
+    """
     medians = fallback.copy()
     for i in np.unique(index):
         medians[i] = np.median(values[index == i])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from t2m_bayes.blocks import block_levels
-from t2m_bayes.design import context_cost, stair_anchor
+from t2m_bayes.design import context_cost, group_medians, stair_anchor
 from t2m_bayes.formulas import PADS, REFERENCE_PROMPT, context_tokens, padded
 from t2m_bayes.priors import KV_SHARE, REFERENCE_GB, REFERENCE_PARAMS_B
 
@@ -91,14 +91,14 @@ def _decode(
     steps = np.log(design.decode_s / (design.decode_output - 1))
     s = design.decode_series
     context = context_tokens(design.decode_input, design.decode_output)
-    level = _group_medians(steps, s, cell.size, OFF)
-    at_context = np.log1p(np.exp(cost)[s] * context)
-    off = np.abs(steps - at_context - _group_medians(steps - at_context, s, cell.size, OFF)[s])
-    noise = _log_noise(_group_medians(off, s, cell.size, 1.0))
+    none, seen = np.full(cell.size, OFF), np.bincount(s, minlength=cell.size) > 0
+    level = group_medians(none, s, steps)
+    empty = steps - np.log1p(np.exp(cost)[s] * context)
+    noise = _log_noise(group_medians(none, s, np.abs(empty - group_medians(none, s, empty)[s])))
     read, read_context = data["series_read_decode"] > 0, data["series_read_context"] > 0
     start = {
         "log_step_series_raw": np.where(read, level, OFF),
-        "log_step_raw": _over_series(level, cell, level != OFF, data["cell_read_decode"]),
+        "log_step_raw": _over_series(level, cell, seen, data["cell_read_decode"]),
         "log_context_series_raw": np.where(read_context, cost, OFF),
         "log_context_raw": _over_series(cost, cell, read_context, data["cell_read_context"]),
         "log_noise_decode_series_raw": np.where(data["series_read_noise"] > 0, noise, OFF),
@@ -131,8 +131,9 @@ def _prefill(
             bend[c] = _running(lengths, pace, data["cell_far"][c]) - reference
         if data["cell_read_floor"][c] > 0:
             floor[c] = np.log(_work(lengths.min())) + _running(lengths, pace, lengths.min())
-        off = np.abs(pace - [_running(lengths, pace, tokens) for tokens in lengths])
-        noise[c] = _log_noise(np.median(off))
+        different, which = np.unique(lengths, return_inverse=True)
+        usual = np.array([_running(lengths, pace, tokens) for tokens in different.tolist()])
+        noise[c] = _log_noise(np.median(np.abs(pace - usual[which])))
     return {
         "log_stair_anchored_raw": stair,
         "rise_raw": np.full(anchor.size, 0.05),
@@ -159,11 +160,7 @@ def _work(tokens: Any) -> Any:
 
 
 def _running(lengths: Floats, pace: Floats, tokens: float) -> float:
-    """Return the median pace of the readings nearest to a length.
-
-    A stair read once starts at its neighbours' pace: an ordinary reading pulls it home from there,
-    a stall cannot.
-    """
+    """Return the median pace of the readings nearest to a length, which one stall hardly moves."""
     nearest = np.argsort(np.abs(lengths - tokens), kind="stable")[:RUNNING]
     return float(np.median(pace[nearest]))
 
@@ -173,15 +170,8 @@ def _log_noise(median_off: Any) -> Any:
     return np.log(np.maximum(COARSE * 1.4826 * median_off, LEAST_NOISE))
 
 
-def _group_medians(values: Floats, index: NDArray[Any], size: int, otherwise: float) -> Floats:
-    found = np.full(size, otherwise)
-    for i in np.unique(index):
-        found[i] = np.median(values[index == i])
-    return found
-
-
 def _over_series(
-    values: Floats, cell: NDArray[Any], read: NDArray[np.bool_], cell_read: NDArray[Any]
+    values: NDArray[Any], cell: NDArray[Any], read: NDArray[np.bool_], cell_read: NDArray[Any]
 ) -> Floats:
     """Return the median of each cell's series whose readings pin them, a little off."""
     found = np.full(cell_read.size, OFF)
