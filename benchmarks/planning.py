@@ -1,17 +1,19 @@
 """Print what five planned runs are worth beside five random ones, on real runs.
 
-    python benchmarks/planning.py --data FOLDER [--runs mmlu|prefill|decode] [--seeds 20]
+    python benchmarks/planning.py --data FOLDER [--runs mmlu|prefill|decode] [--every-llm]
 
 Each seed fits a few random runs of each LLM, then adds five more: those that ``t2m plan`` chooses
-among the candidates for the requests that are to be predicted, or random candidates. Both fits
-predict those requests, which neither has seen. The MMLU requests are much alike; the sweeps hold
-prompts of 3 to 4,097 tokens, and outputs of 16 to 2,048. The folder holds the public measurements
-that ``datasets/README.md`` names.
+among the candidates for the requests that are to be predicted, or random candidates. All fits
+predict those requests, which none has seen: those of one LLM, by turns, or of every LLM. For one
+LLM, random candidates of that LLM stand beside: what somebody would do who knows that much. The
+MMLU requests are much alike; the sweeps hold prompts of 3 to 4,097 tokens, and outputs of 16 to
+2,048. The folder holds the public measurements that ``datasets/README.md`` names.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +47,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the real measurements")
     parser.add_argument("--runs", choices=RUN_FILES, default="mmlu")
+    parser.add_argument("--every-llm", action="store_true", help="predict all LLMs, not one")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--start", type=int, default=3, help="runs of each LLM to start from")
     args = parser.parse_args()
     runs = without_power(load(args.data / RUN_FILES[args.runs]))
     read = [m for m in ("prefill_s", "decode_s") if m in runs.frame and (runs.frame[m] > 0).any()]
     usable = (runs.frame[read] > 0).all(axis=1).to_numpy()
+    llms = runs.frame["llm"].to_numpy()
+    names = sorted(set(llms))
     compiled = compile_model(runs)
     records = []
     for seed in range(args.seeds):
@@ -60,7 +65,14 @@ def main() -> None:
             start[rng.choice(rows, args.start, replace=False)] = True
         rest = rng.permutation(np.flatnonzero(usable & ~start))
         half = min(CANDIDATES, rest.size // 2)
-        could, tested = rest[:half], rest[half : half + TESTED]
+        could, tested = rest[:half], rest[half:]
+        ways = {"random": rng.choice(could, RUNS, replace=False)}
+        if not args.every_llm:
+            llm = names[seed % len(names)]
+            tested = tested[llms[tested] == llm]
+            own = could[llms[could] == llm]
+            ways["random, its LLM"] = rng.choice(own, min(RUNS, own.size), replace=False)
+        tested = tested[:TESTED]
         before = compiled.fit(start, QUICK)
         test = runs.frame.iloc[tested]
         plan = plan_runs(
@@ -72,11 +84,7 @@ def main() -> None:
             session="same",
             seed=seed,
         )
-        for how, added in (
-            ("none", could[:0]),
-            ("planned", could[plan.chosen]),
-            ("random", rng.choice(could, RUNS, replace=False)),
-        ):
+        for how, added in {"none": could[:0], "planned": could[plan.chosen], **ways}.items():
             train = start.copy()
             train[added] = True
             fit = compiled.fit(train, QUICK) if added.size else before
@@ -119,15 +127,15 @@ def show(frame: pd.DataFrame, seeds: int) -> None:
         )
     console.print(table)
     wide = frame.pivot_table(index=["metric", "seed"], columns="runs", values=["width_90", "crps"])
-    for metric in frame["metric"].unique():
-        for name in ("width_90", "crps"):
-            pair = wide.loc[metric][name]
-            difference = pair["planned"] / pair["random"] - 1
-            error = difference.std() / np.sqrt(len(difference)) if len(difference) > 1 else np.nan
-            console.print(
-                f"{metric} {name}: planned / random - 1 = {100 * difference.mean():+.1f} "
-                f"+- {100 * error:.1f} %, smaller in {(difference < 0).sum()} of {len(difference)}"
-            )
+    rivals = [how for how in frame["runs"].unique() if how.startswith("random")]
+    for metric, name, rival in product(frame["metric"].unique(), ("width_90", "crps"), rivals):
+        pair = wide.loc[metric][name]
+        ratio = np.log(pair["planned"] / pair[rival])
+        error = ratio.std() / np.sqrt(len(ratio)) if len(ratio) > 1 else np.nan
+        console.print(
+            f"{metric} {name}: planned / {rival} = {np.exp(ratio.mean()):.2f} "
+            f"(x or / {np.exp(error):.2f}), smaller in {(ratio < 0).sum()} of {len(ratio)}"
+        )
 
 
 if __name__ == "__main__":

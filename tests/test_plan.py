@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from t2m_bayes import cli
-from t2m_bayes.decisions import plan as planning
+from t2m_bayes.decisions.belief import Belief
 from t2m_bayes.decisions.plan import grid, plan_runs, some_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
-from t2m_bayes.prediction import predict
 from t2m_bayes.requests import Requests, make_requests
 
 
@@ -45,17 +46,42 @@ def test_a_second_look_at_the_same_thing_is_worth_less(shipped_fit: Fit) -> None
     targets = asked(shipped_fit, ["8B", "14B"], [500, 500], [400, 400])
     plan = plan_runs(shipped_fit, candidates, targets, 2, metrics=["decode_s"])
     assert set(plan.runs.llm) == {"DSR1-Llama-8B", "DSR1-Qwen-14B"}
-    # One by one or all at once: the same normal distribution.
-    drawn = predict(shipped_fit, planning._joined(candidates, targets), session="new")
-    logs, noise = planning._logs(
-        drawn.expected["decode_s"], drawn.draws["decode_s"], slice(None, None)
-    )
-    readings = plan.chosen
-    covariance = np.cov(logs, rowvar=False)
-    at_once = planning._updated(covariance, noise, readings)
-    one, two = (np.array([i]) for i in readings)
-    step_by_step = planning._updated(planning._updated(covariance, noise, one), noise, two)
-    np.testing.assert_allclose(step_by_step, at_once, rtol=1e-6, atol=1e-12)
+
+
+def belief(rng: np.random.Generator, logs: int, scale: float = 1.0) -> Belief:
+    mean, spread = (a @ a.T for a in rng.normal(size=(2, logs, logs)))
+    return Belief(mean, rng.uniform(0.1, 2.0, logs), scale * spread)
+
+
+def test_one_by_one_or_all_at_once() -> None:
+    known = belief(np.random.default_rng(1), 5, scale=0.0)
+    one, two, both = np.array([0]), np.array([1]), np.array([0, 1])
+    at_once, step_by_step = known.after(both), known.after(one).after(two)
+    np.testing.assert_allclose(step_by_step.mean, at_once.mean, rtol=1e-6, atol=1e-9)
+    np.testing.assert_array_equal(at_once.noise, known.noise)
+
+
+@given(st.integers(0, 1000))
+def test_what_a_reading_is_said_to_be_worth_is_what_it_takes(seed: int) -> None:
+    before, aims = belief(np.random.default_rng(seed), 6), np.array([4, 5])
+    reading = np.array([0, 2])
+    after = before.after(reading)
+    taken = np.log(before.spread(aims) / after.spread(aims))
+    assert taken == pytest.approx(before.entropy(reading, aims), rel=1e-6)
+    assert taken >= 0
+
+
+def test_noise_is_learned_where_the_mean_is_known() -> None:
+    # Three logs of one noise, which is unknown: the mean of the first is known, of the second not.
+    # The third is to be predicted, and its mean has nothing to do with theirs.
+    known = Belief(np.diag([0.0, 9.0, 0.1]), np.ones(3), np.ones((3, 3)))
+    aims = np.array([2])
+    first, second = (known.entropy(np.array([i]), aims) for i in (0, 1))
+    assert first > 10 * second > 0
+    # One reading leaves 3 parts of 4 of what is unknown of the log of the variance.
+    after = known.after(np.array([0]))
+    np.testing.assert_allclose(after.scale, 0.75)
+    np.testing.assert_allclose(after.noise, np.exp(-0.125))
 
 
 def test_seconds_count_where_they_are_to(shipped_fit: Fit) -> None:

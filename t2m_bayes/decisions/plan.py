@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from t2m_bayes.decisions.belief import Belief
 from t2m_bayes.errors import DataError
-from t2m_bayes.prediction import predict
+from t2m_bayes.prediction import Noise, group_by_cell, metric_draws, predict
 from t2m_bayes.requests import Requests, make_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from t2m_bayes.fits import Fit
+    from t2m_bayes.prediction import Prediction
 
     Floats = NDArray[np.floating[Any]]
 
@@ -68,10 +70,12 @@ def plan_runs(
     """Choose runs one by one, each for what it adds to those before it.
 
     The logs of all readings and of all target metrics are taken to be jointly normal, with the
-    covariance of the posterior draws; a run then updates them in closed form (the linear Gaussian
-    case of Bayesian experimental design: Chaloner and Verdinelli 1995,
-    doi:10.1214/ss/1177009939), whatever it reads. A run's worth is the entropy it takes from the
-    predictions of the targets, noise included, so what noise hides anyway is worth nothing.
+    covariance of the posterior draws, and so are the logs of their noise variances. A run then
+    updates both in closed form (the linear Gaussian case of Bayesian experimental design: Chaloner
+    and Verdinelli 1995, doi:10.1214/ss/1177009939), whatever it reads: it tells of the mean as much
+    as its noise lets through, and of the noise as much as what is unknown of its mean lets through.
+    A run's worth is the entropy it takes from the predictions of the targets, noise included: what
+    noise hides anyway is worth nothing, and to learn how large the noise is can be worth the most.
 
     Args:
         fit: The fit.
@@ -99,43 +103,29 @@ def plan_runs(
     expected = predict(_smooth(fit), asked, session=session, seed=seed).expected
     n = len(candidates)
     read = [m for m in READ if m in fit.metrics]
-    # shape: (sample, reading or target)
-    columns = [_logs(expected[m], both.draws[m], slice(None, n)) for m in read]
-    columns += [_logs(expected[m], both.draws[m], slice(n, None)) for m in metrics]
-    values = np.concatenate([c[0] for c in columns], axis=1)
-    noise = np.concatenate([c[1] for c in columns])
-    covariance = np.cov(values, rowvar=False)
+    parts = [(m, slice(None, n)) for m in read] + [(m, slice(n, None)) for m in metrics]
+    belief = _belief(parts, both, expected, _noise_scales(fit, asked, session, seed))
     readings = np.arange(len(read) * n).reshape(len(read), n).T
-    aims = np.arange(len(read) * n, len(noise))
-    aims = aims[np.isfinite(noise[aims])]
+    aims = np.arange(len(read) * n, belief.noise.size)
+    aims = aims[np.isfinite(belief.noise[aims])]
     expected_s = np.median(both.draws["total_s"][..., :n], axis=(0, 1))
 
-    def spread() -> float:
-        total = np.maximum(np.diag(covariance)[aims], 0) + noise[aims]
-        return float(np.exp(np.log(total).mean() / 2))
-
     chosen: list[int] = []
-    spreads = [spread()]
+    spread = [belief.spread(aims)]
     for _ in range(runs):
-        gains = np.array(
-            [
-                -np.inf
-                if i in chosen
-                else _entropy(covariance, noise, readings[i], aims)
-                / (expected_s[i] if per == "second" else 1.0)
-                for i in range(n)
-            ]
-        )
-        best = int(gains.argmax())
+        worth = np.full(n, -np.inf)
+        for i in set(range(n)) - set(chosen):
+            worth[i] = belief.entropy(readings[i], aims)
+        best = int((worth / expected_s if per == "second" else worth).argmax())
         chosen.append(best)
-        covariance = _updated(covariance, noise, readings[best])
-        spreads.append(spread())
+        belief = belief.after(readings[best])
+        spread.append(belief.spread(aims))
     order = np.array(chosen)
     return Plan(
         runs=_chosen(candidates, order),
         chosen=order,
         expected_s=expected_s[order],
-        spread=np.array(spreads),
+        spread=np.array(spread),
         warnings=both.warnings,
     )
 
@@ -165,51 +155,59 @@ def _smooth(fit: Fit) -> Fit:
     return replace(fit, draws={**fit.draws, **stray})
 
 
-def _logs(expected: Floats, draws: Floats, part: slice) -> tuple[Floats, Floats]:
-    """Return draws of log expected values, and the noise variance of each request.
+def _belief(
+    parts: Sequence[tuple[str, slice]],
+    both: Prediction,
+    expected: Mapping[str, Floats],
+    scales: Mapping[str, Floats],
+) -> Belief:
+    """Return what the draws of a posterior believe of metrics of requests.
 
     Args:
-        expected: Draws without noise. shape: (chain, draw, request)
-        draws: Draws with noise. Same shape.
-        part: Which requests.
-
-    Returns:
-        Shapes (sample, request) and (request,); a metric that is zero has infinite noise.
+        parts: Metrics, and the requests that they are of.
+        both: The prediction, noise included.
+        expected: Metric to draws of log means. shape: (chain, draw, request)
+        scales: Metric to draws of the noise's scale. shape: (request, sample)
     """
-    without = expected[..., part].reshape(-1, expected[..., part].shape[-1])
-    within = draws[..., part].reshape(without.shape)
-    there = (without > 0).all(axis=0)
-    without, within = np.where(there, without, 1.0), np.where(there, within, 1.0)
-    logs = np.log(without)
-    # Half the width of the middle 68 %: what a normal's standard deviation is, and close to what a
-    # Student-t of the same information has.
-    low, high = np.quantile(np.log(within) - logs, [0.16, 0.84], axis=0)
-    return logs, np.where(there, ((high - low) / 2) ** 2, np.inf)
+    means, noises, logs = [], [], []
+    for metric, part in parts:
+        without = expected[metric][..., part].reshape(-1, expected[metric][..., part].shape[-1])
+        within = both.draws[metric][..., part].reshape(without.shape)
+        there = (without > 0).all(axis=0)
+        without, within = np.where(there, without, 1.0), np.where(there, within, 1.0)
+        # Half the width of the middle 68 %: what a normal's standard deviation is, and close to
+        # what a Student-t of the same information has.
+        low, high = np.quantile(np.log(within / without), [0.16, 0.84], axis=0)
+        means.append(np.log(without))
+        noises.append(np.where(there, ((high - low) / 2) ** 2, np.inf))
+        scale = scales[metric][part]
+        varies = (scale > 0).all(axis=1, keepdims=True)
+        logs.append(2 * np.log(np.where(varies, scale, 1.0)).T)
+    return Belief(
+        np.cov(np.concatenate(means, axis=1), rowvar=False),
+        np.concatenate(noises),
+        np.cov(np.concatenate(logs, axis=1), rowvar=False),
+    )
 
 
-def _gain(covariance: Floats, noise: Floats, reading: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """Return the part of a run's readings that exist: covariance with all, and its inverse."""
-    own = reading[np.isfinite(noise[reading])]
-    inner = covariance[np.ix_(own, own)] + np.diag(noise[own])
-    return covariance[:, own], np.linalg.inv(inner)
+def _noise_scales(fit: Fit, requests: Requests, session: str, seed: int) -> dict[str, Floats]:
+    """Return draws of the scale of each metric's noise, on the log scale.
 
-
-def _entropy(
-    covariance: Floats, noise: Floats, reading: NDArray[np.intp], aims: NDArray[np.intp]
-) -> float:
-    """Return the mean entropy that a run takes from the predictions of the targets, in nats."""
-    cross, inverse = _gain(covariance, noise, reading)
-    cross = cross[aims]
-    before = np.diag(covariance)[aims]
-    after = before - np.einsum("ij,jk,ik->i", cross, inverse, cross)
-    total = np.maximum(before, 0) + noise[aims]
-    return float(0.5 * np.log(total / (np.maximum(after, 0) + noise[aims])).mean())
-
-
-def _updated(covariance: Floats, noise: Floats, reading: NDArray[np.intp]) -> Floats:
-    cross, inverse = _gain(covariance, noise, reading)
-    updated: Floats = covariance - cross @ inverse @ cross.T
-    return updated
+    That of the noise of single runs: a block's spread, which goes with it, cancels between noise a
+    scale up and a scale down.
+    """
+    chains, draws = fit.shape
+    scales: dict[str, Floats] = {m: np.zeros((len(requests), chains * draws)) for m in fit.metrics}
+    for cell, rows in group_by_cell(fit, requests, session, seed, []):
+        tokens = requests.input_tokens[rows], requests.output_tokens[rows]
+        one = np.ones((rows.size, chains * draws))
+        up = metric_draws(cell, *tokens, Noise(one, one))
+        down = metric_draws(cell, *tokens, Noise(-one, -one))
+        for metric in fit.metrics:
+            there = up[metric] > 0
+            ratio = np.where(there, up[metric], 1.0) / np.where(there, down[metric], 1.0)
+            scales[metric][rows] = np.log(ratio) / 2
+    return scales
 
 
 def _chosen(requests: Requests, order: NDArray[np.intp]) -> Requests:
