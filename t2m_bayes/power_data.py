@@ -112,7 +112,7 @@ def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArra
     loose = readings.loose(series_cell.size)[slow].astype(float)
     return {
         "window_reading": (np.cumsum(explained) - 1)[reading],
-        "window_counted": counted[explained, 0].astype(float),
+        "counted_window": counted[explained, 0].astype(float),
         "window_series": read.series[reading],
         "window_sensor": read.sensor[reading],
         "window_w": read.power_w[reading],

@@ -245,7 +245,7 @@ def _add_windows(
     sigma = window_sum_sd_w(noise[series], error_w, total) / samples
     reading = pm.StudentT.dist(nu=tail, mu=total / samples, sigma=sigma)
     density = pt.exp(pm.logp(reading, data["window_w"]))
-    counted = data["window_counted"]
+    counted = data["counted_window"]
 
     def over_ways(values: Any) -> Any:
         """Return the log of the sum over the ways of each reading. shape: (reading,)."""

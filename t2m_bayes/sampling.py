@@ -14,6 +14,8 @@ import xarray as xr
 from pytensor.compile.maker import function
 from pytensor.graph.replace import vectorize_graph
 
+from t2m_bayes.pooling import packed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -89,7 +91,7 @@ def sample_graph(
     Args:
         model: The model.
         compiled: What :func:`compile_graph` made of it; not needed by PyMC's sampler.
-        data: Values of its ``pm.Data`` by name; other names are passed over.
+        data: Its data by name, as its function stacks them: see :func:`t2m_bayes.pooling.packed`.
         start: Where chains start, by variable.
         sampling: How to sample.
 
@@ -104,7 +106,7 @@ def sample_graph(
         "target_accept": sampling.target_accept,
     }
     # A graph without one kind of reading holds only part of the data.
-    data = {name: value for name, value in data.items() if name in model.named_vars}
+    data = {name: value for name, value in packed(data).items() if name in model.named_vars}
     sampled: xr.DataTree
     if sampling.sampler == "nutpie":
         sampled = nutpie.sample(

@@ -113,7 +113,7 @@ def test_a_window_of_more_samples_than_its_run_says_nothing() -> None:
     design = make_design(frame)
     assert design.power is not None
     data = power_data(design.power, np.array([0]), 1)
-    assert data["window_counted"].size == 3
+    assert data["counted_window"].size == 3
     assert set(data["window_reading"]) == {0, 1, 2}
 
 

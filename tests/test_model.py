@@ -17,7 +17,7 @@ from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
 from t2m_bayes.inference import Compiled
-from t2m_bayes.pooling import USUAL_SPREAD
+from t2m_bayes.pooling import USUAL_SPREAD, data_arrays, packed
 from t2m_bayes.prediction import predict, predict_bands
 from t2m_bayes.requests import make_requests, requests_of
 from t2m_bayes.sampling import Sampling
@@ -73,6 +73,17 @@ def test_the_fit_predicts_rows_of_its_own_sessions(small_fit: Fit, small_runs: R
     for metric, largest in (("prefill_s", 0.05), ("decode_s", 0.01)):
         error = np.abs(prediction.median()[metric] / frame[metric].to_numpy() - 1)
         assert np.nanmedian(error) < largest
+
+
+def test_stacked_data_are_the_arrays_that_they_were(small_runs: Runs) -> None:
+    design = make_design(small_runs.frame)
+    part = model_data(design.subset(np.arange(len(small_runs.frame)) % 3 > 0))
+    with pm.Model():
+        data = data_arrays(model_data(design), dict.fromkeys(("cell", "series", "stair", "block")))
+        pm.set_data(packed(part))
+    assert len(packed(part)) < len(part) / 2
+    for name, value in part.items():
+        np.testing.assert_array_equal(data[name].eval(**PLAIN), value)
 
 
 def test_chains_start_near_where_they_end(

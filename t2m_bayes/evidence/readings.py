@@ -11,6 +11,7 @@ import xarray as xr
 from pymc.distributions.continuous import SkewStudentTRV
 
 from t2m_bayes.formulas import noise_middle
+from t2m_bayes.pooling import packed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +122,7 @@ def read(
     sample = draws_read(posterior)
     free = [sample[v.name].to_numpy()[0] for v in model.free_RVs]
     with model:
-        pm.set_data(dict(data))
+        pm.set_data(packed(data))
     return [
         _evaluate(model, variable, free, design, data, rng)
         for variable in model.observed_RVs
