@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
@@ -36,7 +37,7 @@ from t2m_bayes.schema import data_hash
 from t2m_bayes.time_start import time_start
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     import pymc as pm
@@ -54,6 +55,9 @@ OUTPUTS: Final = (16, 1024)
 
 CAREFUL: Final = 0.97
 """Acceptance rate to aim for where trajectories diverged: a step about half as long."""
+
+AGAIN: Final = 2
+"""Times that a posterior is sampled again at most."""
 
 THINNED: Final = 400
 """Draws of each chain that a fit keeps."""
@@ -118,23 +122,31 @@ class Compiled:
             sampling: How to sample.
 
         Returns:
-            The posterior and the sampler's statistics, as ArviZ reads them. Time and power are
-            sampled one after the other, since no variable belongs to both: their statistics stand
-            side by side as chains.
+            The posterior and the sampler's statistics, as ArviZ reads them. Statistics of time and
+            of power stand side by side as chains.
+        """
+        return _joined([part(sampling) for part in self.parts(rows)])
+
+    def parts(
+        self, rows: NDArray[np.bool_] | None = None
+    ) -> tuple[Callable[[Sampling], xr.DataTree], ...]:
+        """Return what samples the posterior of time and, where there is one, that of power.
+
+        No variable belongs to both, so that each is sampled for itself.
+
+        Args:
+            rows: Which rows to fit to; all by default. shape: (row,)
         """
         design = self.design if rows is None else self.design.subset(rows)
-        started = time.perf_counter()
         data = model_data(design)
         start = time_start(design, data, self.rates, self.priors)
-        posterior = sample_graph(self.model, self.compiled, data, start, sampling)
-        if self.power is not None and design.power is not None:
-            cells = np.array([c for c, _ in design.coords.series])
-            data = power_data(design.power, cells, len(design.coords.cells))
-            start = power_start(design.coords, design.power, self.priors)
-            of_power = sample_graph(*self.power, data, start, sampling)
-            posterior = _joined(posterior, of_power)
-        log.info("sampled in %.0f s", time.perf_counter() - started)
-        return posterior
+        of_time = partial(sample_graph, self.model, self.compiled, data, start)
+        if self.power is None or design.power is None:
+            return (of_time,)
+        cells = np.array([c for c, _ in design.coords.series])
+        data = power_data(design.power, cells, len(design.coords.cells))
+        start = power_start(design.coords, design.power, self.priors)
+        return of_time, partial(sample_graph, *self.power, data, start)
 
     def condense(
         self,
@@ -258,8 +270,8 @@ def compile_model(
 def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = False) -> Fit:
     """Fit the model of time, and of power where any was read, to a run table, and check the fit.
 
-    Chains that mix too slowly for their number of draws are sampled once more with twice as many,
-    and with shorter steps where some diverged.
+    Chains that mix too slowly for their number of draws are sampled again with twice as many, and
+    with shorter steps where some diverged: see :func:`sample_well`.
 
     Args:
         runs: The run table, as :func:`t2m_bayes.load` returns it.
@@ -281,20 +293,29 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
 def sample_well(
     compiled: Compiled, sampling: Sampling
 ) -> tuple[xr.DataTree, Sampling, list[Check]]:
-    """Sample the posterior of the whole table, twice if the first time was not good enough.
+    """Sample the posterior of the whole table, again where it was not good enough.
 
     Args:
         compiled: The compiled model.
-        sampling: How to sample the first time. The second time has twice as many draws, and shorter
-            steps if trajectories diverged.
+        sampling: How to sample the first time. Where trajectories diverged, the model of time or
+            of power that they belong to is sampled again with shorter steps; where chains mixed too
+            slowly, both are, with twice as many draws.
 
     Returns:
         The posterior, how it was sampled, and the checks of its chains.
     """
-    posterior = compiled.sample(sampling=sampling)
-    checks = sampler_checks(posterior, compiled.models)
-    if failed := mendable(checks):
-        sampling = replace(sampling, draws=2 * sampling.draws)
+    parts = compiled.parts()
+    started = time.perf_counter()
+    sampled = [part(sampling) for part in parts]
+    checks = sampler_checks(_joined(sampled), compiled.models)
+    for _ in range(AGAIN):
+        if not (failed := mendable(checks)):
+            break
+        again = [True] * len(parts)
+        if failed == {"divergences"}:
+            again = [bool(tree["sample_stats"]["diverging"].any()) for tree in sampled]
+        else:
+            sampling = replace(sampling, draws=2 * sampling.draws)
         if "divergences" in failed:
             sampling = replace(sampling, target_accept=max(CAREFUL, sampling.target_accept))
         log.info(
@@ -303,17 +324,23 @@ def sample_well(
             sampling.draws,
             sampling.target_accept,
         )
-        posterior = compiled.sample(sampling=sampling)
-        checks = sampler_checks(posterior, compiled.models)
-    return posterior, sampling, checks
+        sampled = [
+            part(sampling) if anew else tree
+            for part, tree, anew in zip(parts, sampled, again, strict=True)
+        ]
+        checks = sampler_checks(_joined(sampled), compiled.models)
+    log.info("sampled in %.0f s", time.perf_counter() - started)
+    return _joined(sampled), sampling, checks
 
 
-def _joined(of_time: xr.DataTree, of_power: xr.DataTree) -> xr.DataTree:
-    """Return one posterior of both; every chain of either keeps its own statistics."""
+def _joined(parts: Sequence[xr.DataTree]) -> xr.DataTree:
+    """Return one posterior of all parts; every chain of each keeps its own statistics."""
     import xarray as xr
 
-    groups = [tree["posterior"].to_dataset() for tree in (of_time, of_power)]
-    stats = [tree["sample_stats"].to_dataset() for tree in (of_time, of_power)]
+    if len(parts) == 1:
+        return parts[0]
+    groups = [tree["posterior"].to_dataset() for tree in parts]
+    stats = [tree["sample_stats"].to_dataset() for tree in parts]
     shared = [name for name in stats[0] if name in stats[1] and stats[0][name].ndim == 2]
     return xr.DataTree.from_dict(
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,21 +146,49 @@ def test_sampling_again_mends_chains_that_agree_and_no_others() -> None:
     assert not mendable(found(**{"r-hat": 1.3, "bulk ESS": 8, "divergences": 1}))
 
 
-def test_a_posterior_with_divergences_is_sampled_again_with_care(
+def test_what_diverged_is_sampled_again_with_care_and_what_mixed_slowly_for_longer(
     small_compiled: Compiled, small_posterior: Posterior
 ) -> None:
-    found = [independent(small_posterior[0], diverging=first) for first in (True, False)]
-    asked: list[Sampling] = []
+    whole = small_posterior[0]
+    names = {v.name for v in small_compiled.models[0].free_RVs}
 
-    def sample(*, sampling: Sampling) -> xr.DataTree:
-        asked.append(sampling)
-        return found[len(asked) - 1]
+    def part(diverging: bool, each: int, *, of_time: bool) -> xr.DataTree:
+        drawn = independent(whole, diverging=diverging)
+        slowly = np.repeat(np.arange(400 // each), each)
+        posterior = drawn["posterior"].to_dataset().isel(draw=slowly)
+        kept = [name for name in posterior if (name in names) == of_time]
+        return xr.DataTree.from_dict(
+            {"posterior": posterior[kept], "sample_stats": drawn["sample_stats"].to_dataset()}
+        )
 
-    stand_in = SimpleNamespace(models=small_compiled.models, sample=sample)
-    posterior, used, _ = sample_well(stand_in, Sampling(draws=300, target_accept=0.8))
-    assert posterior is found[1]
-    assert asked == [Sampling(draws=300, target_accept=0.8), used]
-    assert (used.draws, used.target_accept) == (600, CAREFUL)
+    asked: dict[str, list[Sampling]] = {"time": [], "power": []}
+    # Power diverges, then stays where it is for five draws at a time.
+    found = {
+        "time": [part(False, 1, of_time=True), part(False, 1, of_time=True)],
+        "power": [
+            part(True, 1, of_time=False),
+            part(False, 5, of_time=False),
+            part(False, 1, of_time=False),
+        ],
+    }
+
+    def sampler(name: str) -> Callable[[Sampling], xr.DataTree]:
+        def sample(sampling: Sampling) -> xr.DataTree:
+            asked[name].append(sampling)
+            return found[name][len(asked[name]) - 1]
+
+        return sample
+
+    stand_in = SimpleNamespace(
+        models=small_compiled.models, parts=lambda: (sampler("time"), sampler("power"))
+    )
+    first = Sampling(draws=300, target_accept=0.8)
+    _, used, checks = sample_well(stand_in, first)
+    careful = replace(first, target_accept=CAREFUL)
+    longer = replace(careful, draws=600)
+    assert asked == {"time": [first, longer], "power": [first, careful, longer]}
+    assert used == longer
+    assert verdict(checks)["usable"]
 
 
 def test_too_few_draws_are_noticed(small_compiled: Compiled, small_posterior: Posterior) -> None:
