@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from t2m_bayes.decisions.limits import chance
-from t2m_bayes.inference import compile_model
+from t2m_bayes.inference import compile_model, sample_well
 from t2m_bayes.loading import load
+from t2m_bayes.power_design import without_power
 from t2m_bayes.prediction import predict
 from t2m_bayes.requests import requests_of
 from t2m_bayes.sampling import Sampling
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the real measurements")
     parser.add_argument("--folds", type=int, default=5, help="parts of the requests")
     args = parser.parse_args()
-    runs = load(args.data / "orin_mmlu_requests.csv")
+    runs = without_power(load(args.data / "orin_mmlu_requests.csv"))
     there = (runs.frame[["prefill_s", "decode_s", "total_s"]] > 0).all(axis=1).to_numpy()
     compiled = compile_model(runs)
     parts = []
@@ -43,7 +44,8 @@ def main() -> None:
     fold = rng.permutation(len(runs)) % args.folds
     for k in range(args.folds):
         train = fold != k
-        fit = compiled.fit(train, Sampling(progress=False))
+        posterior, sampling, checks = sample_well(compiled, Sampling(progress=False), train)
+        fit = compiled.condense(posterior, train, sampling, sampler=checks)
         console.print(fit.provenance["diagnostics"]["verdict"])
         test = runs.frame[there & ~train]
         requests = requests_of(test)

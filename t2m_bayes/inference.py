@@ -291,20 +291,21 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
 
 
 def sample_well(
-    compiled: Compiled, sampling: Sampling
+    compiled: Compiled, sampling: Sampling, rows: NDArray[np.bool_] | None = None
 ) -> tuple[xr.DataTree, Sampling, list[Check]]:
-    """Sample the posterior of the whole table, again where it was not good enough.
+    """Sample the posterior of some rows of the table, again where it was not good enough.
 
     Args:
         compiled: The compiled model.
         sampling: How to sample the first time. Where trajectories diverged, the model of time or
             of power that they belong to is sampled again with shorter steps; where chains mixed too
             slowly, both are, with twice as many draws.
+        rows: Which rows to fit to; all by default. shape: (row,)
 
     Returns:
         The posterior, how it was sampled, and the checks of its chains.
     """
-    parts = compiled.parts()
+    parts = compiled.parts(rows)
     started = time.perf_counter()
     sampled = [part(sampling) for part in parts]
     checks = sampler_checks(_joined(sampled), compiled.models)

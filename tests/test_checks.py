@@ -180,7 +180,7 @@ def test_what_diverged_is_sampled_again_with_care_and_what_mixed_slowly_for_long
         return sample
 
     stand_in = SimpleNamespace(
-        models=small_compiled.models, parts=lambda: (sampler("time"), sampler("power"))
+        models=small_compiled.models, parts=lambda rows: (sampler("time"), sampler("power"))
     )
     first = Sampling(draws=300, target_accept=0.8)
     _, used, checks = sample_well(stand_in, first)
