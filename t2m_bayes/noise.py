@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from t2m_bayes.formulas import noise_middle
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -28,19 +26,21 @@ def student_t(rng: np.random.Generator, tail: Floats, shape: tuple[int, ...]) ->
     return np.asarray(normal / np.sqrt(_gamma(rng, half, shape) / half))
 
 
-def skew_t(rng: np.random.Generator, tails: Floats, shape: tuple[int, ...]) -> Floats:
+def skew_t(
+    rng: np.random.Generator, tails: Floats, middle: Floats, shape: tuple[int, ...]
+) -> Floats:
     """Draw the noise of times: see :func:`t2m_bayes.formulas.noise_middle`, which is taken off.
 
     Args:
         rng: Where the draws come from.
         tails: Degrees of freedom of the lower and of the upper tail, each of which broadcasts
             against the shape; draws have their precision. shape: (2, ...)
+        middle: The middle of noise with these tails, which broadcasts likewise.
         shape: Shape of the draws.
     """
     fast, slow = tails
     ratio = np.sqrt(_gamma(rng, fast / 2, shape) / _gamma(rng, slow / 2, shape))
-    drawn = np.sqrt((fast + slow) / 2) * (ratio - 1 / ratio) / 2
-    return np.asarray(drawn - noise_middle(fast, slow))
+    return np.asarray(np.sqrt((fast + slow) / 2) * (ratio - 1 / ratio) / 2 - middle)
 
 
 def _gamma(rng: np.random.Generator, shape: Floats, size: tuple[int, ...]) -> Floats:

@@ -8,6 +8,7 @@ is drawn from the level above.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from t2m_bayes.cards import catalog
 from t2m_bayes.design import TILE, tile_middle
 from t2m_bayes.errors import DataError
-from t2m_bayes.formulas import floored, noise_width, prefill_compute_time
+from t2m_bayes.formulas import floored, noise_middle, noise_width, prefill_compute_time
 from t2m_bayes.power_population import PowerDraws, View, power_draws
 from t2m_bayes.priors import (
     KV_SHARE,
@@ -169,6 +170,11 @@ class CellDraws:
                     f"measured {read[0]:g} to {read[1]:g}; their bands rest on the physics"
                 )
         return said
+
+    @cached_property
+    def noise_middles(self) -> tuple[Floats, Floats]:
+        """Return the middle of the noise of prefill and of decode, in units of its scale."""
+        return noise_middle(*self.tails_prefill), noise_middle(*self.tails_decode)
 
     def single(self) -> CellDraws:
         """Return the same draws in single precision, which halves the work on many requests."""

@@ -354,7 +354,11 @@ def draw_noise(cell: CellDraws, rng: np.random.Generator, shape: tuple[int, int]
     Returns:
         Noise in the cell's precision.
     """
-    of_times = skew_t(rng, cell.tails_prefill, shape), skew_t(rng, cell.tails_decode, shape)
+    of_prefill, of_decode = cell.noise_middles
+    of_times = (
+        skew_t(rng, cell.tails_prefill, of_prefill, shape),
+        skew_t(rng, cell.tails_decode, of_decode, shape),
+    )
     if cell.power is None or cell.power.shown is None:
         return Noise(*of_times)
     dtype: Any = cell.step_s.dtype

@@ -63,8 +63,9 @@ def test_the_width_of_the_noise_is_that_of_its_quartiles(fast: float, slow: floa
 @pytest.mark.parametrize("tails", [(10.0, 2.5), (4.0, 4.0), (30.0, 1.5)])
 def test_drawn_noise_has_its_distribution(tails: tuple[float, float]) -> None:
     fast, slow = tails
-    drawn = skew_t(np.random.default_rng(1), np.array(tails), (20_000,))
-    placed = stats.jf_skew_t.cdf(drawn + noise_middle(fast, slow), fast / 2, slow / 2)
+    middle = noise_middle(fast, slow)
+    drawn = skew_t(np.random.default_rng(1), np.array(tails), middle, (20_000,))
+    placed = stats.jf_skew_t.cdf(drawn + middle, fast / 2, slow / 2)
     assert stats.kstest(placed, "uniform").pvalue > 1e-3
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 from scipy import special, stats
 
 from t2m_bayes.checks import Check
+from t2m_bayes.formulas import noise_middle
 from t2m_bayes.noise import skew_t
 
 if TYPE_CHECKING:
@@ -194,7 +195,8 @@ def _residuals(
     centre = readings.location[:, members]
     observed = np.quantile(readings.value[readings.sampled][members] - centre.mean(axis=0), SHOWN)
     rng = np.random.default_rng(0)
-    noise = skew_t(rng, readings.tails[:, :, members], centre.shape)
+    tails = readings.tails[:, :, members]
+    noise = skew_t(rng, tails, noise_middle(*tails), centre.shape)
     replicated = centre - centre.mean(axis=0) + readings.scale[:, members] * noise
     low, high = np.quantile(np.quantile(replicated, SHOWN, axis=1), [0.05, 0.95], axis=1)
     return {
