@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from t2m_bayes.cards import catalog
@@ -58,6 +59,7 @@ def precision_key(text: str) -> str:
     return key
 
 
+@lru_cache(maxsize=1024)
 def llm_label(name: str) -> tuple[str, float | None]:
     """Return an LLM's name as the run table spells it, and the bytes one parameter takes.
 

@@ -154,8 +154,9 @@ def predict(
             block = rows[start : start + BLOCK]
             tokens = requests.input_tokens[block], requests.output_tokens[block]
             noise = draw_noise(cell, rng, (block.size, chains * draws))
+            usual = _usual(cell, *tokens)
             for values, z in ((expected, None), (out, noise)):
-                for metric, value in metric_draws(cell, *tokens, z).items():
+                for metric, value in _metrics(cell, usual, z).items():
                     values[metric][block] = value
 
     def labelled(values: dict[str, Floats]) -> dict[str, Floats]:
@@ -388,6 +389,18 @@ def metric_draws(
     Returns:
         Metric to draws. shape: (request, sample)
     """
+    return _metrics(cell, _usual(cell, input_tokens, output_tokens), z)
+
+
+class _Usual(NamedTuple):
+    """Times without noise. Arrays have shape (request, sample), output tokens (request, 1) too."""
+
+    log_prefill: Floats
+    decode_s: Floats
+    output_tokens: Floats
+
+
+def _usual(cell: CellDraws, input_tokens: Floats, output_tokens: Floats) -> _Usual:
     dtype = cell.step_s.dtype
     inputs = input_tokens[:, None].astype(dtype)
     outputs = output_tokens.reshape(len(inputs), -1).astype(dtype)
@@ -398,8 +411,13 @@ def metric_draws(
     position = ((input_tokens - tile_middle(tiles)[index]) / TILE)[:, None].astype(dtype)
     log_prefill = level + rise * position + cell.prefill_session
     decode = decode_time(cell.start_s, cell.step_s, cell.context, inputs, outputs)
+    return _Usual(log_prefill, decode, outputs)
+
+
+def _metrics(cell: CellDraws, usual: _Usual, z: Noise | None) -> dict[str, Floats]:
+    log_prefill, decode, outputs = usual
     if z is not None:
-        log_prefill += _no_more_than_a_stall(cell.prefill_noise * z.prefill)
+        log_prefill = log_prefill + _no_more_than_a_stall(cell.prefill_noise * z.prefill)
         with np.errstate(divide="ignore"):
             scale = np.sqrt(cell.decode_noise**2 + (cell.timer_s / decode) ** 2)
         scale = np.where(outputs <= 1, 0, scale)

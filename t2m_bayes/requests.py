@@ -87,8 +87,8 @@ class Requests:
             self.llm,
             self.device,
             self.session,
-            np.nan_to_num(self.params_b).tolist(),
-            np.nan_to_num(self.weights_gb).tolist(),
+            np.where(np.isnan(self.params_b), 0.0, self.params_b).tolist(),
+            np.where(np.isnan(self.weights_gb), 0.0, self.weights_gb).tolist(),
             strict=True,
         )
 
