@@ -308,7 +308,8 @@ def sample_well(
     parts = compiled.parts(rows)
     started = time.perf_counter()
     sampled = [part(sampling) for part in parts]
-    checks = sampler_checks(_joined(sampled), compiled.models)
+    posterior = _joined(sampled)
+    checks = sampler_checks(posterior, compiled.models)
     for _ in range(AGAIN):
         if not (failed := mendable(checks)):
             break
@@ -329,9 +330,10 @@ def sample_well(
             part(sampling) if anew else tree
             for part, tree, anew in zip(parts, sampled, again, strict=True)
         ]
-        checks = sampler_checks(_joined(sampled), compiled.models)
+        posterior = _joined(sampled)
+        checks = sampler_checks(posterior, compiled.models)
     log.info("sampled in %.0f s", time.perf_counter() - started)
-    return _joined(sampled), sampling, checks
+    return posterior, sampling, checks
 
 
 def _joined(parts: Sequence[xr.DataTree]) -> xr.DataTree:

@@ -20,6 +20,9 @@ USUAL_SPREAD: Final = 0.001
 """Spread of blocks at which their parametrisation makes no difference: real ones have 0.0002 to
 0.02."""
 
+LOGARITHM: Final = "log_"
+"""Begins the name of the data of readings that the model takes the logarithm of."""
+
 
 def prior_variable(priors: Mapping[str, Prior], name: str, **kwargs: Any) -> Any:
     """Return a variable of the model in whose context this is called, with its prior.
@@ -113,14 +116,17 @@ def data_arrays(values: Mapping[str, NDArray[Any]], dims: Mapping[str, Any]) -> 
         values: The arrays by name; ``<dim>_...`` has one value for each member of that dim.
         dims: The model's dims.
     """
+    packs = _packs(values)
     data: dict[str, Any] = {}
-    for pack, names in _packs(values).items():
-        axis = pack.partition("_")[0]
-        stack = np.stack([values[name] for name in names])
-        rows = stack.shape[1:] if axis in dims else (None,) * (stack.ndim - 1)
-        stacked = pm.Data(pack, stack, shape=(len(names), *rows))
-        data |= {name: stacked[i] for i, name in enumerate(names)}
-    return data | {name: pm.Data(name, value, shape=(None,)) for name, value in _logs(values)}
+    for pack, value in packed(values).items():
+        if pack not in packs:
+            data[pack] = pm.Data(pack, value, shape=(None,))
+            continue
+        of_dim = pack.partition("_")[0] in dims
+        rows = value.shape[1:] if of_dim else (None,) * (value.ndim - 1)
+        stacked = pm.Data(pack, value, shape=(len(value), *rows))
+        data |= {name: stacked[i] for i, name in enumerate(packs[pack])}
+    return data
 
 
 def packed(values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -133,22 +139,17 @@ def packed(values: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         values: The arrays by name. The first word of a name is the axis of its array; ``log_...``
             is observed, which keeps an array of its own.
     """
-    packs = _packs(values).items()
-    return dict(_logs(values)) | {
-        pack: np.stack([values[name] for name in names]) for pack, names in packs
+    logs = {name: value for name, value in values.items() if name.startswith(LOGARITHM)}
+    return logs | {
+        pack: np.stack([values[name] for name in names]) for pack, names in _packs(values).items()
     }
-
-
-def _logs(values: Mapping[str, NDArray[Any]]) -> list[tuple[str, NDArray[Any]]]:
-    return [(name, value) for name, value in values.items() if name.startswith("log_")]
 
 
 def _packs(values: Mapping[str, NDArray[Any]]) -> dict[str, list[str]]:
     """Return the names of the arrays of one axis, type and number of columns, by a name."""
-    logs = dict(_logs(values))
     packs: dict[str, list[str]] = {}
     for name, value in values.items():
-        if name not in logs:
+        if not name.startswith(LOGARITHM):
             kind = "x".join([value.dtype.kind, *map(str, value.shape[1:])])
             packs.setdefault(f"{name.partition('_')[0]}_{kind}", []).append(name)
     return packs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -41,14 +42,14 @@ class Belief:
     def entropy(self, reading: Positions, aims: Positions) -> float:
         """Return the entropy that readings would take from logs, in nats: their mean."""
         mean = _told(self.mean, self.noise, reading, aims)
-        scale = _told(self.scale, self._hidden(), reading, aims)
+        scale = _told(self.scale, self._hidden, reading, aims)
         noise = self.noise[aims] * np.exp(-scale / 2)
         left = np.maximum(np.diag(self.mean)[aims] - mean, 0) + noise
         return float(np.log(self._variance(aims) / left).mean() / 2)
 
     def after(self, reading: Positions) -> Belief:
         """Return what would be believed after readings, whatever they are."""
-        scale = _updated(self.scale, self._hidden(), reading)
+        scale = _updated(self.scale, self._hidden, reading)
         told = np.diag(self.scale) - np.diag(scale)
         return Belief(
             _updated(self.mean, self.noise, reading), self.noise * np.exp(-told / 2), scale
@@ -57,6 +58,7 @@ class Belief:
     def _variance(self, aims: Positions) -> Floats:
         return np.maximum(np.diag(self.mean)[aims], 0) + self.noise[aims]
 
+    @cached_property
     def _hidden(self) -> Floats:
         """Return the noise with which each reading tells the log of its noise variance.
 

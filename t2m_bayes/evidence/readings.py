@@ -11,7 +11,7 @@ import xarray as xr
 from pymc.distributions.continuous import SkewStudentTRV
 
 from t2m_bayes.formulas import noise_middle
-from t2m_bayes.pooling import packed
+from t2m_bayes.pooling import LOGARITHM, packed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +28,6 @@ DRAWS: Final = 400
 
 READINGS: Final = 2000
 """Readings of one kind that are left out in turn; of more, a random part."""
-
-LOGARITHM: Final = "log_"
-"""Begins the name of the data of readings that the model takes the logarithm of."""
 
 
 @dataclass(frozen=True)
