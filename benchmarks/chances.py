@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from t2m_bayes.decisions.limits import chance
-from t2m_bayes.inference import compile_model, sample_well
+from t2m_bayes.inference import compile_model, fit_well
 from t2m_bayes.loading import load
 from t2m_bayes.power_design import without_power
 from t2m_bayes.prediction import predict
@@ -44,8 +44,7 @@ def main() -> None:
     fold = rng.permutation(len(runs)) % args.folds
     for k in range(args.folds):
         train = fold != k
-        posterior, sampling, checks = sample_well(compiled, Sampling(progress=False), train)
-        fit = compiled.condense(posterior, train, sampling, sampler=checks)
+        fit = fit_well(compiled, Sampling(progress=False), train)
         console.print(fit.provenance["diagnostics"]["verdict"])
         test = runs.frame[there & ~train]
         requests = requests_of(test)

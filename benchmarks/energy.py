@@ -20,7 +20,7 @@ from rich.table import Table
 
 from t2m_bayes.baselines.published import Published
 from t2m_bayes.fits import Fit
-from t2m_bayes.inference import Compiled, compile_model
+from t2m_bayes.inference import Compiled, compile_model, fit_well
 from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
 from t2m_bayes.requests import make_requests, requests_of
@@ -49,7 +49,7 @@ def main() -> None:
 def whole_fit(data: Path, seeds: int) -> None:
     """Fit time and power to both sweeps, and show idle and busy power with bands."""
     started = time.perf_counter()
-    fit = compile_model(_sweeps(data)).fit(sampling=Sampling(progress=False))
+    fit = fit_well(compile_model(_sweeps(data)), Sampling(progress=False))
     console.print(f"both sweeps: compiled and sampled in {time.perf_counter() - started:.0f} s")
     console.print(fit.provenance["diagnostics"]["verdict"])
     _show_powers(fit)

@@ -286,8 +286,30 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
             ``rail_offset`` is off.
     """
     compiled = compile_model(runs, sampler=sampling.sampler, rail_offset=rail_offset)
-    posterior, sampling, checks = sample_well(compiled, sampling)
-    return compiled.condense(posterior, None, sampling, sampler=checks, evidence=True)
+    return fit_well(compiled, sampling, evidence=True)
+
+
+def fit_well(
+    compiled: Compiled,
+    sampling: Sampling = Sampling(),
+    rows: NDArray[np.bool_] | None = None,
+    *,
+    evidence: bool = False,
+) -> Fit:
+    """Fit to some rows of a compiled table, sampling again where it was not good enough.
+
+    Args:
+        compiled: The compiled model.
+        sampling: How to sample the first time: see :func:`sample_well`.
+        rows: Which rows to fit to; all by default. shape: (row,)
+        evidence: Whether to hold the fit against its rows and prior too: see
+            :meth:`Compiled.condense`.
+
+    Returns:
+        The fit. A bad one is returned as well, marked: see ``Fit.usable``.
+    """
+    posterior, sampling, checks = sample_well(compiled, sampling, rows)
+    return compiled.condense(posterior, rows, sampling, sampler=checks, evidence=evidence)
 
 
 def sample_well(
