@@ -14,6 +14,7 @@ import numpy as np
 from t2m_bayes.blocks import block_names, find_blocks
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import context_tokens, padded
+from t2m_bayes.octaves import table_octaves
 from t2m_bayes.power_design import PowerReadings, make_power_readings
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Coords:
         tiles: Tile numbers; tile ``t`` holds prompts of ``(t - 1) * TILE + 1`` to ``t * TILE``.
         stairs: Cell index and tile index of each stair.
         device_tiles: Device index and tile index of each tile effect that a device's LLMs share.
+        octaves: Octaves of context (:mod:`t2m_bayes.octaves`), where decode has a level in each.
     """
 
     llms: tuple[str, ...]
@@ -68,6 +70,7 @@ class Coords:
     tiles: tuple[int, ...]
     stairs: tuple[tuple[int, int], ...]
     device_tiles: tuple[tuple[int, int], ...]
+    octaves: tuple[int, ...] = ()
 
     def cell_names(self) -> list[str]:
         """Return ``LLM | device`` for each cell."""
@@ -213,6 +216,7 @@ def make_design(frame: pd.DataFrame, *, rail_offset: bool = False) -> Design:
             tiles=tuple(tiles.astype(int).tolist()),
             stairs=stairs,
             device_tiles=tuple(sorted({(cells[c][1], t) for c, t in stairs})),
+            octaves=table_octaves(device[d_rows], inputs[d_rows], outputs[d_rows]),
         ),
         prompt_cell=prompt_cell,
         prompt_stair=prompt_stair,
@@ -285,6 +289,19 @@ def tiles_read(design: Design) -> Ints:
     return np.bincount(cells, minlength=len(design.coords.cells))
 
 
+def prompt_ratio(design: Design) -> Floats:
+    """Return the ratio of each cell's longest prompt to its shortest, of those with a prefill.
+
+    shape: (cell,), 1 where there are none.
+    """
+    prompts = np.unique(design.prefill_prompt)
+    cell, tokens = design.prompt_cell[prompts], design.prompt_tokens[prompts]
+    ratio = np.ones(len(design.coords.cells))
+    for c in np.unique(cell):
+        ratio[c] = tokens[cell == c].max() / tokens[cell == c].min()
+    return ratio
+
+
 def floor_shown(design: Design) -> NDArray[np.bool_]:
     """Return whether prefill hardly grows over a cell's short prompts. shape: (cell,).
 
@@ -353,6 +370,17 @@ def main_series(design: Design) -> Ints:
         if n[s]:
             best[design.coords.series[s][0]] = int(s)
     return np.array(sorted(best.values()), dtype=np.int32)
+
+
+def decode_main_series(design: Design) -> Ints:
+    """Return the series with the most decode readings of each cell; without any, its first.
+
+    Its line is what a cell's octaves are stated against. shape: (cell,)
+    """
+    n = np.bincount(design.decode_series, minlength=len(design.coords.series))
+    cell = np.array([c for c, _ in design.coords.series])
+    most = [max(np.flatnonzero(cell == c), key=lambda s: n[s]) for c in range(cell.max() + 1)]
+    return np.array(most, dtype=np.int32)
 
 
 def group_medians(fallback: Floats, index: Ints, values: Floats) -> Floats:

@@ -147,6 +147,7 @@ def save(fit: Fit, directory: Path | str) -> Path:
         "cell": fit.coords.cell_names(),
         "series": fit.coords.series_names(),
         "stair": fit.coords.stair_names(),
+        "octave": list(fit.coords.octaves),
     }
     used = {dim for dims in fit.dims.values() for dim in dims}
     dataset = xr.Dataset(
@@ -258,6 +259,7 @@ def _fit(
             tiles=tuple(coords["tiles"]),
             stairs=tuple((s[0], s[1]) for s in coords["stairs"]),
             device_tiles=tuple((t[0], t[1]) for t in coords["device_tiles"]),
+            octaves=tuple(coords.get("octaves", ())),
         ),
         draws=draws,
         dims=dims,

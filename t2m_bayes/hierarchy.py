@@ -15,8 +15,10 @@ from t2m_bayes.design import (
     Design,
     cell_far,
     context_cost,
+    decode_main_series,
     floor_shown,
     main_series,
+    prompt_ratio,
     series_context,
     stair_anchor,
     stair_series,
@@ -32,6 +34,7 @@ from t2m_bayes.formulas import (
     noise_width,
     prefill_compute_time,
 )
+from t2m_bayes.octaves import WIDE, octave_middles, octave_shares, octaves_read
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
 from t2m_bayes.priors import (
     KV_SHARE,
@@ -63,6 +66,9 @@ CURVE_TILES: Final = 10
 """Tiles a cell must have been read in for its rows to pin how prefill bends with the prompt, and
 the floor that it starts from."""
 
+WIDE_TILES: Final = 5
+"""Tiles that do where their prompts range as wide as :data:`t2m_bayes.octaves.WIDE`."""
+
 
 def latency_model(
     design: Design, rates: Sequence[DeviceRates], priors: Mapping[str, Prior]
@@ -78,7 +84,9 @@ def latency_model(
             + \text{stream}_d (B/16)^{\beta}) + u_l, \tau) \\
         \log \text{rate}_s &\sim N(\log(\text{step}_c (1 + k_s x_s)), \tau_\text{session}) \\
         \log \text{decode} &= \log(\text{start}_d
-            + (O - 1)\, \text{step}_s (1 + k_s (I + O/2))) + \delta_b,
+            + (O - 1)\, \text{step}_s (1 + k_s (I + O/2)))
+            + \textstyle\sum_j h_j(I, O)\, \epsilon_{c,j} + \delta_b,
+            \quad \epsilon_{c,j} \sim N(\epsilon_{d,j}, \tau_d),
             \quad \delta_b \sim N(0, r_s\, \text{noise}_s) \\
         \log \text{token}_c &\sim N(\log \text{token}_d + \gamma \log(p/8) + v_l, \tau') \\
         \log \text{floor}_c &\sim N(\log(\text{overhead}'_d + \text{step}_c), \tau'') \\
@@ -89,10 +97,12 @@ def latency_model(
         \log \text{prefill} &= \log\text{stair}_{c,t}
             + \kappa_{c,t} (I - \text{anchor}_t) / 64 + b_s
 
-    A block :math:`b` is what was measured together (:mod:`t2m_bayes.blocks`). Readings are skew t
-    about the log of these (:func:`t2m_bayes.formulas.noise_middle`), with a relative scale, an
-    absolute timer error and the known rounding of the reading. Levels are centred where the data
-    pin them (series rates at their median context :math:`x_s`, stairs at their anchors, a cell's
+    An octave :math:`j` of context holds a share :math:`h_j` of a run's decode steps; only tables
+    of a wide range of prompts have any (:mod:`t2m_bayes.octaves`). A block :math:`b` is what was
+    measured together (:mod:`t2m_bayes.blocks`). Readings are skew t about the log of these
+    (:func:`t2m_bayes.formulas.noise_middle`), with a relative scale, an absolute timer error and
+    the known rounding of the reading. Levels are centred where the data pin them (series rates at
+    their median context :math:`x_s`, octaves at their middles, stairs at their anchors, a cell's
     prefill in its main session and its bend at a long prompt), which keeps the posterior close to
     orthogonal though the data fix some coefficients to 0.01 %. Whatever has no reading in this
     design is drawn from its population, so one compiled graph serves every subset of a table.
@@ -121,6 +131,8 @@ def latency_model(
     if design.blocks:
         series_names = coords.series_names()
         dims["block"] = [f"{series_names[s]} | {name}" for s, name in design.blocks]
+    if coords.octaves:
+        dims["octave"] = list(coords.octaves)
     if coords.stairs:
         dims |= {
             "stair": coords.stair_names(),
@@ -209,6 +221,22 @@ def latency_model(
                 data["decode_input"],
                 data["decode_output"],
             )
+            if coords.octaves:
+                # Departures from the line in context, which a device's LLMs share in part.
+                tau_octave = prior("tau_octave", dims="device")[:, None]
+                effect = pm.Normal("octave_effect", 0, 1, dims=("device", "octave")) * tau_octave
+                main = data["cell_decode_series"]
+                middles = octave_middles(coords.octaves)
+                departure = partially_pooled(
+                    "octave_departure",
+                    data["cell_read_octave"],
+                    effect[cell_device],
+                    (prior("octave_own") * tau_octave)[cell_device],
+                    ("cell", "octave"),
+                    pinned=level[main][:, None] + pt.log1p(context[main][:, None] * middles),
+                )
+                shares = data["decode_octave"] * departure[series_cell][s]
+                mean = mean * pt.exp(shares.sum(axis=-1))
             log_mean, block_variance = pt.log(mean), 0.0
             if design.blocks:
                 ratio = prior("block_ratio_decode", dims="series")
@@ -390,7 +418,16 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     other[main_series(design)] = 0
     rounding = design.resolution_s**2 / 12
     anchor = stair_anchor(design)
-    curve = tiles_read(design) >= CURVE_TILES
+    tiles, wide = tiles_read(design), prompt_ratio(design) >= WIDE
+    curve = (tiles >= CURVE_TILES) | (wide & (tiles >= WIDE_TILES))
+    octaves = {}
+    if coords.octaves:
+        shares = octave_shares(design.decode_input, design.decode_output, coords.octaves)
+        octaves = {
+            "cell_decode_series": decode_main_series(design),
+            "cell_read_octave": octaves_read(series_cell[design.decode_series], shares, n_cells),
+            "decode_octave": shares.T,
+        }
     return {
         "cell_read_decode": cell_decode,
         "cell_read_context": _seen(series_cell[context_read > 0], n_cells),
@@ -415,6 +452,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
             design.decode_series,
             n_series,
         ),
+        **octaves,
         "decode_series": design.decode_series,
         "decode_input": design.decode_input,
         "decode_input_sd": design.decode_input_sd,

@@ -17,6 +17,7 @@ from t2m_bayes.cards import catalog
 from t2m_bayes.design import TILE, tile_middle
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import floored, noise_middle, noise_width, prefill_compute_time
+from t2m_bayes.octaves import OCTAVES
 from t2m_bayes.power_population import PowerDraws, View, power_draws
 from t2m_bayes.priors import (
     KV_SHARE,
@@ -55,6 +56,8 @@ class CellDraws:
         decode_block: What the block of these runs adds to the log of their decode time. It belongs
             to their noise, and all of them share it.
         timer_s: Absolute scale of the decode noise, in seconds.
+        octaves: Octave of context to how far its steps lie off the line, on the log scale; empty
+            where the fit has none (:mod:`t2m_bayes.octaves`).
         tails_decode: Degrees of freedom of the decode noise, fast and slow side.
             shape: (2, sample)
         tails_prefill: The same of the prefill noise.
@@ -83,6 +86,7 @@ class CellDraws:
     decode_noise: Floats
     decode_block: Floats
     timer_s: Floats
+    octaves: dict[int, Floats]
     tails_decode: Floats
     tails_prefill: Floats
     floor_s: Floats
@@ -187,6 +191,7 @@ class CellDraws:
             self,
             **arrays,
             power=self.power and self.power.single(),
+            octaves={k: e.astype(np.float32) for k, e in self.octaves.items()},
             tile_effect={t: e.astype(np.float32) for t, e in self.tile_effect.items()},
             stairs={
                 t: (level.astype(np.float32), rise.astype(np.float32))
@@ -360,6 +365,7 @@ def cell_draws(
         what: _span([getattr(fit.reads[s], what) for s in series])
         for what in ("input_tokens", "output_tokens")
     }
+    octaves = _octaves(fit, cell, d, normal)
     # Last, so that a fit with power and one without draw the same times.
     power = power_draws(
         fit,
@@ -379,6 +385,7 @@ def cell_draws(
         decode_noise=np.exp(decode_noise),
         decode_block=decode_block,
         timer_s=flat("timer_decode"),
+        octaves=octaves,
         tails_decode=tails_decode,
         tails_prefill=np.stack([flat("tail_fast_prefill"), flat("tail_slow_prefill")]),
         floor_s=np.exp(log_floor),
@@ -407,6 +414,24 @@ def cell_draws(
         read=read,
         warnings=(*warnings, *(power.warnings if power else ())),
     )
+
+
+def _octaves(fit: Fit, cell: int | None, d: int | None, normal: Any) -> dict[int, Floats]:
+    """Return how far decode steps of each octave of context lie off the line."""
+    if "tau_octave" not in fit.draws:
+        return {}
+    tau = fit.flat("tau_octave")[:, d] if d is not None else prior_draws(fit, "tau_octave", normal)
+    own = fit.flat("octave_own") * tau
+    found = {}
+    for octave in range(OCTAVES):
+        read = fit.coords.octaves.index(octave) if octave in fit.coords.octaves else None
+        if read is not None and cell is not None:
+            found[octave] = fit.flat("octave_departure")[:, cell, read]
+            continue
+        shared = d is not None and read is not None
+        z = fit.flat("octave_effect")[:, d, read] if shared else normal()
+        found[octave] = tau * z + own * normal()
+    return found
 
 
 def _device(fit: Fit, device: str, d: int | None, normal: Any) -> dict[str, Floats]:

@@ -13,6 +13,7 @@ import numpy as np
 from t2m_bayes.design import TILE, tile_middle, tile_of
 from t2m_bayes.formulas import decode_time
 from t2m_bayes.noise import skew_t, student_t
+from t2m_bayes.octaves import octave_shares
 from t2m_bayes.population import CellDraws, cell_draws
 from t2m_bayes.power_population import PowerNoise, View
 
@@ -411,6 +412,10 @@ def _usual(cell: CellDraws, input_tokens: Floats, output_tokens: Floats) -> _Usu
     position = ((input_tokens - tile_middle(tiles)[index]) / TILE)[:, None].astype(dtype)
     log_prefill = level + rise * position + cell.prefill_session
     decode = decode_time(cell.start_s, cell.step_s, cell.context, inputs, outputs)
+    if cell.octaves:
+        shares = octave_shares(inputs, outputs, list(cell.octaves))
+        held = [(h, e) for h, e in zip(shares, cell.octaves.values(), strict=True) if h.any()]
+        decode = decode * np.exp(sum(h * e for h, e in held))
     return _Usual(log_prefill, decode, outputs)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from t2m_bayes.blocks import block_levels
 from t2m_bayes.design import context_cost, group_medians, stair_anchor
 from t2m_bayes.formulas import PADS, REFERENCE_PROMPT, context_tokens, padded
+from t2m_bayes.octaves import octave_middles
 from t2m_bayes.priors import KV_SHARE, REFERENCE_GB, REFERENCE_PARAMS_B
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def _decode(
     none, seen = np.full(cell.size, OFF), np.bincount(s, minlength=cell.size) > 0
     level = group_medians(none, s, steps)
     empty = steps - np.log1p(np.exp(cost)[s] * context)
-    noise = _log_noise(group_medians(none, s, np.abs(empty - group_medians(none, s, empty)[s])))
+    empty_level = group_medians(none, s, empty)
+    noise = _log_noise(group_medians(none, s, np.abs(empty - empty_level[s])))
     read, read_context = data["series_read_decode"] > 0, data["series_read_context"] > 0
     start = {
         "log_step_series_raw": np.where(read, level, OFF),
@@ -103,6 +105,12 @@ def _decode(
         "log_context_raw": _over_series(cost, cell, read_context, data["cell_read_context"]),
         "log_noise_decode_series_raw": np.where(data["series_read_noise"] > 0, noise, OFF),
     }
+    if design.coords.octaves:
+        main, middles = data["cell_decode_series"], octave_middles(design.coords.octaves)
+        line = empty_level[main, None] + np.log1p(np.exp(cost)[main, None] * middles)
+        start["tau_octave"] = np.full(len(design.coords.devices), near["tau_octave"])
+        start["octave_effect"] = np.full((len(design.coords.devices), middles.size), OFF)
+        start["octave_departure_raw"] = np.where(data["cell_read_octave"] > 0, line, OFF)
     if design.blocks:
         start["decode_block_effect_raw"] = block_levels(
             design.blocks, design.decode_block, steps, np.log(design.decode_output - 1)

@@ -101,6 +101,52 @@ def small_fit_folder(small_fit: fits.Fit, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
+def wide_compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    """The model, not compiled, of two LLMs with prompts wide enough for octaves of context."""
+    from t2m_bayes.inference import compile_model
+
+    rows = [
+        {
+            "device": "wide-board",
+            "llm": llm,
+            "input_tokens": i,
+            "output_tokens": o,
+            "prefill_s": 0.05 + 2e-4 * size * i,
+            "decode_s": (o - 1) * 0.012 * size * (1 + 2e-5 * (i + o / 2)),
+        }
+        for llm, size in (("DSR1-Qwen-1.5B", 1.8), ("DSR1-Llama-8B", 8.0))
+        for i in (64, 128, 512, 2_048)
+        for o in (1, 32, 128, 1_024)
+    ]
+    path = tmp_path_factory.mktemp("wide") / "wide.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return compile_model(load(path), sampler="pymc")
+
+
+@pytest.fixture(scope="session")
+def wide_prior(wide_compiled: Compiled) -> DataTree:
+    """Draws of that model's prior, in the shape of a posterior."""
+    import pymc as pm
+    import xarray as xr
+
+    with wide_compiled.model:
+        drawn = pm.sample_prior_predictive(
+            200, random_seed=1, compile_kwargs={"mode": "FAST_COMPILE"}
+        )
+    sample = drawn["prior"].to_dataset()
+    diverging = xr.zeros_like(sample["tau_step"], dtype=bool).rename("diverging")
+    return xr.DataTree.from_dict({"posterior": sample, "sample_stats": diverging.to_dataset()})
+
+
+@pytest.fixture(scope="session")
+def wide_fit(wide_compiled: Compiled, wide_prior: DataTree) -> fits.Fit:
+    """A fit of those draws, which knows nothing of the rows."""
+    from t2m_bayes.sampling import Sampling
+
+    return wide_compiled.condense(wide_prior, None, Sampling(draws=200, chains=1))
+
+
+@pytest.fixture(scope="session")
 def shipped_fit() -> fits.Fit:
     """The reference fit: there at once, for what needs a fit but no particular one."""
     return reference_fit()

@@ -45,14 +45,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def reports(
-    small_fit: Fit, small_fit_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    small_fit_folder: Path, wide_fit: Fit, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Path, Path]]:
-    """The pages of the small fit and of the shipped one, each with the folder of its fit."""
+    """The pages of three fits, each with the folder of its fit."""
     folder = tmp_path_factory.mktemp("reports")
     return {
         name: (write(render(fits.load(fit), fit), folder / f"{name}.html"), fit)
         for name, fit in (
             ("small", small_fit_folder),
+            ("wide", fits.save(wide_fit, folder / "wide")),
             ("reference", shipped("models") / "reference"),
         )
     }
@@ -117,6 +118,10 @@ REQUESTS = {
         ("DSR1-Llama-8B", "tegra", 100, 50, 90, "same"),
         ("DSR1-Qwen-1.5B", "server", 700, 1, 50, "new"),
         ("DSR1-Qwen-1.5B", "tegra", 8_192, 2, 98, "new"),
+    ],
+    "wide": [
+        ("DSR1-Llama-8B", "wide-board", 100, 400, 90, "same"),  # octaves that were read
+        ("DSR1-Llama-8B", "wide-board", 7_000, 900, 90, "new"),  # one that was not
     ],
     "reference": [
         ("DSR1-Qwen-1.5B", ORIN, 129, 700, 90, "same"),  # a stair with a level of its own

@@ -22,6 +22,7 @@ import numpy as np
 
 from t2m_bayes.design import TILE
 from t2m_bayes.formulas import KNEE, PADS, REFERENCE_OUTPUT, REFERENCE_PROMPT
+from t2m_bayes.octaves import FIRST_TOKENS, OCTAVES
 from t2m_bayes.prediction import STALL, draw_noise, group_by_cell
 from t2m_bayes.requests import make_requests
 
@@ -130,6 +131,8 @@ def export(fit: Fit) -> dict[str, Any]:
             "reference_prompt": REFERENCE_PROMPT,
             "reference_output": REFERENCE_OUTPUT,
             "stall": STALL,
+            "first_octave": FIRST_TOKENS,
+            "octaves": OCTAVES,
             "normal_steps": NORMAL_STEPS,
         },
         "arrays": store.arrays,

@@ -71,6 +71,19 @@
     };
   }
 
+  // How far decode lies off the line in its context, on the log scale, as a function of the sample.
+  function departure(cell, inputTokens, outputTokens) {
+    const [first, count] = [constants.first_octave, constants.octaves];
+    const last = inputTokens + outputTokens - 1;
+    const held = Object.entries(cell.draws.octaves).map(([octave, where]) => {
+      const high = octave < count - 1 ? first * 2 ** octave : Infinity;
+      const low = octave > 0 ? first * 2 ** (octave - 1) : 0;
+      const steps = Math.max(Math.min(last, high) - Math.max(inputTokens, low), 0);
+      return [steps / Math.max(outputTokens - 1, 1), array(where)];
+    });
+    return (i) => held.reduce((sum, [share, effect]) => sum + share * effect[i], 0);
+  }
+
   // Draws of every metric of one request. An attribute new to CellDraws is in `draw` by itself; a
   // metric new to prediction.metric_draws needs its line in `metrics`.
   function metricDraws(cell, inputTokens, outputTokens) {
@@ -89,6 +102,7 @@
     const position = inputTokens / constants.tile - (tile - 0.5);
     const hasPrefill = Number.isFinite(draw.token_s[0]);
     const stairOf = hasPrefill ? stair(cell, draw, tile) : () => [NaN, NaN];
+    const offLine = departure(cell, inputTokens, outputTokens);
     const longest = Math.log(constants.stall);
     const bounded = (noise) => Math.min(Math.max(noise, -longest), longest);
     for (let i = 0; i < posterior.samples; i++) {
@@ -96,8 +110,8 @@
       const noise = bounded(draw.prefill_noise[i] * prefillNoise[i]);
       const prefill = Math.exp(level + rise * position + draw.prefill_session[i] + noise);
       const start = steps > 0 ? draw.start_s[i] : 0;
-      const expected =
-        start + steps * draw.step_s[i] * (1 + draw.context[i] * (inputTokens + outputTokens / 2));
+      const meanStep = draw.step_s[i] * (1 + draw.context[i] * (inputTokens + outputTokens / 2));
+      const expected = (start + steps * meanStep) * Math.exp(offLine(i));
       const scale = steps > 0 ? Math.hypot(draw.decode_noise[i], draw.timer_s[i] / expected) : 0;
       const decode = expected * Math.exp(bounded(scale * decodeNoise[i] + draw.decode_block[i]));
       const metrics = { prefill_s: prefill, decode_s: decode, total_s: prefill + decode };

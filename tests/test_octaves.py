@@ -1,0 +1,111 @@
+"""Octaves of context: which a table has, and that model and predictor agree on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from t2m_bayes import fits
+from t2m_bayes.evidence.readings import read
+from t2m_bayes.fits import Fit
+from t2m_bayes.hierarchy import model_data
+from t2m_bayes.inference import Compiled
+from t2m_bayes.octaves import (
+    FIRST_TOKENS,
+    OCTAVES,
+    WIDE,
+    octave_middles,
+    octave_shares,
+    octaves_read,
+    table_octaves,
+)
+from t2m_bayes.prediction import predict
+from t2m_bayes.requests import make_requests, requests_of
+
+EVERY = range(OCTAVES)
+
+
+@given(st.integers(0, 5_000), st.integers(1, 1_500))
+def test_shares_are_those_of_the_steps(prompt: int, out: int) -> None:
+    shares = octave_shares(np.array(prompt), np.array(out), EVERY)
+    contexts = prompt + np.arange(1, out)
+    octave = np.ceil(np.log2(np.maximum(contexts, FIRST_TOKENS) / FIRST_TOKENS)).astype(int)
+    counted = np.bincount(octave, minlength=OCTAVES) / max(out - 1, 1)
+    np.testing.assert_allclose(shares, counted, atol=1e-12)
+
+
+@given(st.integers(1, 10**7), st.integers(2, 10**6))
+def test_every_step_lies_in_an_octave(prompt: int, out: int) -> None:
+    assert octave_shares(np.array(prompt), np.array(out), EVERY).sum() == pytest.approx(1)
+
+
+def test_only_wide_prompts_show_octaves() -> None:
+    device, outputs = np.array([0, 0, 1, 1]), np.array([300, 300, 300, 300])
+    narrow = np.array([100.0, 100 * WIDE - 1, 5_000, np.nan])
+    wide = np.array([100.0, 100 * WIDE, 5_000, np.nan])
+    assert table_octaves(device, narrow, outputs) == ()
+    assert table_octaves(device, wide, outputs) == (0, 1, 2, 3, 4, 5, 6)
+    assert octave_middles((0, 1, 2)).tolist() == [96, 192, 384]
+
+
+def test_an_octave_needs_three_runs_worth_of_steps() -> None:
+    cell = np.array([0, 0, 0, 0, 1])
+    shares = np.array([[1, 1, 0.5, 0.5, 1], [0, 0, 0.5, 0.5, 0]])
+    assert octaves_read(cell, shares, 2).tolist() == [[1, 0], [0, 0]]
+
+
+def test_the_predictor_has_the_octaves_of_the_model(
+    wide_compiled: Compiled, wide_prior: xr.DataTree, wide_fit: Fit
+) -> None:
+    """For every draw and reading, not only in distribution."""
+    design, frame = wide_compiled.design, wide_compiled.frame
+    data, rng = model_data(design), np.random.default_rng(0)
+    readings = {one.name: one for one in read(wide_compiled.model, design, data, wide_prior, rng)}[
+        "decode"
+    ]
+    ours = predict(wide_fit, requests_of(frame), session="same").expected["decode_s"]
+    ours = np.log(ours.reshape(-1, len(frame))[:, design.decode_row])
+    np.testing.assert_allclose(ours, readings.location, atol=1e-4)
+    # Which is not only the line: the draws leave it by what their spread says.
+    on_line = replace(wide_fit, draws={**wide_fit.draws, "octave_departure": _flat(wide_fit)})
+    line = predict(on_line, requests_of(frame), session="same").expected["decode_s"]
+    off = np.abs(np.log(line.reshape(-1, len(frame))[:, design.decode_row]) - ours)
+    assert np.median(off) > 1e-3
+
+
+def _flat(fit: Fit) -> np.ndarray:
+    return np.zeros_like(fit.draws["octave_departure"])
+
+
+def test_octaves_come_back_from_a_file(wide_fit: Fit, tmp_path: object) -> None:
+    again = fits.load(fits.save(wide_fit, str(tmp_path)))
+    assert again.coords == wide_fit.coords
+    requests = make_requests(wide_fit, "8B", [200, 40, 100_000], [400, 10, 50])
+    for metric, draws in predict(wide_fit, requests).expected.items():
+        np.testing.assert_allclose(predict(again, requests).expected[metric], draws, rtol=1e-4)
+
+
+def test_an_octave_nobody_read_is_drawn(wide_fit: Fit) -> None:
+    """Beyond the measured contexts, on a device without any, and for an LLM that is new."""
+    beyond = 128 * 2**9
+    off = {
+        "measured": _off_the_line(wide_fit, "8B", 300),
+        "beyond": _off_the_line(wide_fit, "8B", beyond),
+    }
+    spread = wide_fit.flat("tau_octave").mean(axis=-1)
+    assert np.corrcoef(np.abs(off["beyond"]), spread)[0, 1] > 0.2
+    assert (off["measured"] != off["beyond"]).all()
+
+
+def _off_the_line(fit: Fit, llm: str, prompt: int) -> np.ndarray:
+    """Return how far a short run is from the line in context, on the log scale. shape: (draw,)."""
+    requests = make_requests(fit, llm, [prompt], [9])
+    bare = {name: v for name, v in fit.draws.items() if name != "tau_octave"}
+    with_octaves = predict(fit, requests, session="same").expected["decode_s"]
+    line = predict(replace(fit, draws=bare), requests, session="same").expected["decode_s"]
+    return np.log(with_octaves / line).ravel()
