@@ -71,6 +71,8 @@ def block_data(
     block: Ints,
     group: Ints,
     groups: int,
+    *,
+    half_centred: float = HALF_CENTRED,
 ) -> dict[str, NDArray[Any]]:
     """Return the values of a model's ``pm.Data`` that say which readings share a level.
 
@@ -81,6 +83,8 @@ def block_data(
         block: Block of each reading, -1 where it has none. shape: (reading,)
         group: Group of each reading, such as its series. shape: (reading,)
         groups: Number of groups.
+        half_centred: Readings with which a block is sampled half centred; 0 where blocks are known
+            to be spread as wide as their noise or wider, so that few readings pin one.
 
     Returns:
         ``<dim>_centred``, how far a block is sampled centred on what its readings pin, from 0 where
@@ -91,7 +95,7 @@ def block_data(
     if not blocks:
         return {}
     counts = np.bincount(block[block >= 0], minlength=len(blocks))
-    centred = _centred(counts)
+    centred = _centred(counts, half_centred)
     blocked = (block >= 0) & (centred[block] > 0)
     group_blocked = np.zeros(groups, dtype=bool)
     group_blocked[group[blocked]] = True
@@ -106,7 +110,12 @@ def block_data(
 
 
 def block_levels(
-    blocks: tuple[tuple[int, str], ...], block: Ints, log_rates: Floats, log_sizes: Floats
+    blocks: tuple[tuple[int, str], ...],
+    block: Ints,
+    log_rates: Floats,
+    log_sizes: Floats,
+    *,
+    half_centred: float = HALF_CENTRED,
 ) -> NDArray[np.float64]:
     """Return where the chains of blocks start: at the mean size, at the median rate.
 
@@ -115,15 +124,16 @@ def block_levels(
         block: Block of each reading, -1 where it has none. shape: (reading,)
         log_rates: Logarithm of each reading over its size. shape: (reading,)
         log_sizes: Logarithm of that size, such as the number of steps. shape: (reading,)
+        half_centred: As of :func:`block_data`.
     """
     levels = np.full(len(blocks), 1e-3)
-    centred = _centred(np.bincount(block[block >= 0], minlength=len(blocks)))
+    centred = _centred(np.bincount(block[block >= 0], minlength=len(blocks)), half_centred)
     for b in np.flatnonzero(centred):
         own = block == b
         levels[b] = centred[b] * (log_sizes[own].mean() + np.median(log_rates[own]))
     return levels
 
 
-def _centred(counts: Ints) -> NDArray[np.float64]:
+def _centred(counts: Ints, half: float) -> NDArray[np.float64]:
     """Return how far blocks of that many readings are sampled centred. shape: (block,)."""
-    return np.where(counts >= BLOCK_READINGS, counts / (counts + HALF_CENTRED), 0.0)
+    return np.where(counts >= BLOCK_READINGS, counts / np.maximum(counts + half, 1), 0.0)

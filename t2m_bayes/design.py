@@ -72,6 +72,12 @@ class Coords:
     device_tiles: tuple[tuple[int, int], ...]
     octaves: tuple[int, ...] = ()
 
+    def machines(self) -> tuple[tuple[str, ...], list[int]]:
+        """Return the machines that devices are, and which one each is: engines share a machine."""
+        names = [device.partition("+")[0] for device in self.devices]
+        machines = tuple(dict.fromkeys(names))
+        return machines, [machines.index(name) for name in names]
+
     def cell_names(self) -> list[str]:
         """Return ``LLM | device`` for each cell."""
         return [f"{self.llms[m]} | {self.devices[d]}" for m, d in self.cells]

@@ -24,6 +24,10 @@ AROUND: Final = (-1, 0, 1)
 NEVER_S: Final = 1e-6
 """Length given to a phase that a run does not have, in seconds; its share is zero."""
 
+PAUSE_FOLLOWS: Final = 2.0
+"""Exponent of the share that carries from prefill into decode with which a fast sensor's pause is
+sampled: about what is missing where decode begins over what is there."""
+
 
 def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[str, NDArray[Any]]:
     """Return the values of the power model's ``pm.Data``.
@@ -126,7 +130,9 @@ def _lagged_data(readings: PowerReadings, n_series: int) -> dict[str, NDArray[An
     """Return the readings of single phases. shape: (reading,)."""
     read = readings.take(readings.kind("phase"))
     group = 2 * read.series + read.part
-    of_blocks = block_data("powerblock", "phase", read.blocks, read.block, group, 2 * n_series)
+    of_blocks = block_data(
+        "powerblock", "phase", read.blocks, read.block, group, 2 * n_series, half_centred=0.0
+    )
     if of_blocks:
         of_blocks["series_blocked"] = of_blocks["series_blocked"].reshape(-1, 2)
     counts = np.bincount(group, minlength=2 * n_series)

@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 
 from t2m_bayes.formulas import decode_power
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
-from t2m_bayes.power_data import power_data
+from t2m_bayes.power_data import PAUSE_FOLLOWS, power_data
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B
 from t2m_bayes.sensor import (
     IDLE_SAMPLES,
@@ -81,8 +81,10 @@ def power_model(
         The model. Free variables and their dims are the posterior's, as the predictor reads it.
     """
     sensors = readings.sensors
+    machines, machine = coords.machines()
     dims: dict[str, list[Any]] = {
         "device": list(coords.devices),
+        "machine": list(machines),
         "cell": coords.cell_names(),
         "series": coords.series_names(),
         "sensor": [s.name() for s in sensors],
@@ -106,10 +108,17 @@ def power_model(
             return pm.Normal(name, np.log(expected_w), POWER_SPREAD, dims="device")
 
         # What the chip draws. shape: (series,)
+        of_machine = pm.Normal(
+            "log_idle_raw",
+            np.log([rates[machine.index(m)].idle_w for m in range(len(machines))]),
+            POWER_SPREAD,
+            dims="machine",
+        )
+        log_idle = pm.Deterministic("log_idle", of_machine[machine], dims="device")
         idle = partially_pooled(
             "log_idle_series",
             data["series_read_idle"],
-            level("log_idle", [r.idle_w for r in rates])[series_device],
+            log_idle[series_device],
             prior("tau_session_idle"),
             "series",
         )
@@ -169,6 +178,10 @@ def power_model(
             _add_windows(data, *watts("window"), noise, error, unread, tail, prior, len(sensors))
         if any(s.kind == "phase" for s in sensors):
             s, idle_w, prefill_w, decode_w = watts("phase")
+            # Long decodes show the product of lag and what is missing at their beginning, after
+            # short and after long prompts: lag and pause follow the share that carries.
+            logit_carry = prior("logit_carry", dims="device")
+            carry, log_carry = pt.sigmoid(logit_carry), -pt.softplus(-logit_carry)
             lag_s = pt.exp(
                 partially_pooled(
                     "log_sensor_lag_series",
@@ -176,8 +189,17 @@ def power_model(
                     prior("log_sensor_lag", dims="part"),
                     prior("spread_sensor_lag"),
                     ("series", "part"),
+                    pinned=pt.stack([0 * log_carry, log_carry], axis=1)[series_device],
                 )
             )[s]
+            log_pause = partially_pooled(
+                "log_pause",
+                np.ones(len(coords.devices)),
+                priors["log_pause"].centre,
+                priors["log_pause"].sd,
+                "device",
+                pinned=pt.log1p(-carry) + PAUSE_FOLLOWS * log_carry,
+            )
             prefill, decode = lagged_phases(
                 idle_w,
                 prefill_w,
@@ -185,8 +207,8 @@ def power_model(
                 data["phase_prefill_s"],
                 data["phase_decode_s"],
                 (lag_s[:, 0], lag_s[:, 1]),
-                decode_w * pt.exp(prior("log_pause", dims="device"))[series_device][s],
-                pt.sigmoid(prior("logit_carry", dims="device"))[series_device][s],
+                decode_w * pt.exp(log_pause)[series_device][s],
+                carry[series_device][s],
             )
             shown = pt.log(pt.switch(data["phase_part"] > 0, decode, prefill))
             sigma = noise[s]

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from t2m_bayes.blocks import block_levels
-from t2m_bayes.power_data import NEVER_S, known_prefill
+from t2m_bayes.power_data import NEVER_S, PAUSE_FOLLOWS, known_prefill
 from t2m_bayes.power_design import DECODE, PREFILL
 from t2m_bayes.priors import POWER_SPREAD
 from t2m_bayes.sensor import IDLE_SAMPLES, lagged_phases
@@ -61,6 +61,7 @@ def power_start(
     idle = np.full(series_cell.size, off)
     busy = np.full((2, series_cell.size), off)
     lags = np.full((series_cell.size, 2), off)
+    carry = 1 / (1 + np.exp(-priors["logit_carry"].near_middle))
     noise = np.full(series_cell.size, COARSE[0])
     seconds_all = prefill_s + readings.decode_s
     counted = slow & (readings.samples > 0)
@@ -91,7 +92,7 @@ def power_start(
             idle[s], *levels, prefill_lag, decode_lag = _fast_start(readings.take(fast), priors)
             shown = np.isin((PREFILL, DECODE), readings.part[fast])
             busy[shown, s] = np.array(levels)[shown]
-            lags[s, shown] = np.array([prefill_lag, decode_lag])[shown]
+            lags[s, shown] = np.array([prefill_lag, decode_lag + np.log(carry)])[shown]
     cell = np.full((2, len(coords.cells)), off)
     for phase in range(2):
         for c in range(len(coords.cells)):
@@ -102,7 +103,6 @@ def power_start(
     dims = {
         "decode_power_growth": n_devices,
         "logit_carry": n_devices,
-        "log_pause": n_devices,
         **dict.fromkeys(("sample_phase", "sample_jitter"), n_sensors),
         "log_sensor_lag": 2,
         "block_ratio_power": (series_cell.size, 2),
@@ -114,7 +114,11 @@ def power_start(
         if dims.get(name, 1)
     }
     return near | {
-        "log_idle": np.full(n_devices, np.log(idle_w)),
+        "log_idle_raw": np.full(len(coords.machines()[0]), np.log(idle_w)),
+        "log_pause_raw": priors["log_pause"].near_middle
+        + np.log1p(-carry)
+        + PAUSE_FOLLOWS * np.log(carry)
+        + np.zeros(n_devices),
         "log_prefill_w_device": np.full(n_devices, usual[0]),
         "log_decode_w_device": np.full(n_devices, usual[1]),
         "log_idle_series_raw": idle,
@@ -130,6 +134,7 @@ def power_start(
             readings.block,
             np.log(readings.power_w),
             np.zeros_like(readings.power_w),
+            half_centred=0.0,
         ),
         "log_sensor_lag_series_raw": lags,
     }
