@@ -13,7 +13,7 @@ import numpy as np
 
 from t2m_bayes.blocks import block_names, find_blocks
 from t2m_bayes.errors import DataError
-from t2m_bayes.formulas import context_tokens, padded
+from t2m_bayes.formulas import REFERENCE_PROMPT, context_tokens, padded
 from t2m_bayes.octaves import table_octaves
 from t2m_bayes.power_design import PowerReadings, make_power_readings
 
@@ -334,6 +334,35 @@ def cell_far(design: Design) -> Floats:
     prompts = np.unique(design.prefill_prompt)
     np.maximum.at(longest, design.prompt_cell[prompts], design.prompt_tokens[prompts])
     return np.maximum(longest / 2, 1024.0)
+
+
+def cell_middle(design: Design) -> Floats:
+    """Return the median of the prompts that stand for a cell's stairs, in tokens. shape: (cell,).
+
+    Each stair counts once: what it strays from the curve is more than the noise of its readings.
+    """
+    read = np.unique(design.prompt_stair[design.prefill_prompt])
+    cell = np.array([c for c, _ in design.coords.stairs], dtype=int)[read]
+    usual = np.full(len(design.coords.cells), float(REFERENCE_PROMPT))
+    return group_medians(usual, cell, stair_anchor(design)[read])
+
+
+def cell_nearest(design: Design, tokens: Floats) -> Floats:
+    """Return the prompt that each cell was read at nearest to a length, by their ratio.
+
+    What is stated at the length itself is sampled at this one, where its data pin it.
+
+    Args:
+        design: The design.
+        tokens: A length for each cell, which stays where it has no prefill. shape: (cell,)
+    """
+    nearest = tokens.astype(float)
+    prompts = np.unique(design.prefill_prompt)
+    cell, read = design.prompt_cell[prompts], design.prompt_tokens[prompts]
+    for c in np.unique(cell):
+        own = read[cell == c]
+        nearest[c] = own[np.abs(np.log(own / tokens[c])).argmin()]
+    return nearest
 
 
 def context_cost(design: Design) -> Floats:

@@ -14,6 +14,8 @@ from t2m_bayes.design import (
     TILE,
     Design,
     cell_far,
+    cell_middle,
+    cell_nearest,
     context_cost,
     decode_main_series,
     floor_shown,
@@ -278,9 +280,6 @@ def latency_model(
         # A cell's levels are pinned in its main session.
         tau_session = prior("tau_session_prefill")
         main_session = partially_pooled("log_main_session", read, 0.0, tau_session, "cell")
-        log_token = partially_pooled(
-            "log_token", read, token_mean, prior("tau_token"), "cell", pinned=main_session
-        )
         log_floor = partially_pooled(
             "log_floor",
             data["cell_read_floor"],
@@ -296,8 +295,20 @@ def latency_model(
             prior("tau_quadratic"),
             "cell",
         )
+        work = pm.Dirichlet(
+            "work_share", np.full(len(WORK), WORK_CONCENTRATION), dims=("cell", "work")
+        )
+        shares = [work[:, part] for part in range(len(WORK))]
+
+        def log_compute(tokens: Any) -> Any:
+            """Return the log of a cell's compute time but for the time of a token."""
+            return pt.log(prefill_compute_time(1.0, growth, quadratic, shares, tokens))
+
+        def log_work(tokens: Any) -> Any:
+            return pt.log(prefill_compute_time(1.0, 0.0, 0.0, shares, tokens) / tokens)
+
         # Growth and attention both bend the curve: their sum is stated at a long prompt, which
-        # pins it, and growth is what attention leaves.
+        # pins it but for what is padded there, and growth is what attention leaves.
         span = pt.log(data["cell_far"] / REFERENCE_PROMPT)
         quadratic = pt.exp(log_quadratic)
         attention = pt.log1p(quadratic * data["cell_far"]) - pt.log1p(quadratic * REFERENCE_PROMPT)
@@ -307,10 +318,17 @@ def latency_model(
             prior("growth_mean") * span + attention,
             prior("tau_growth") * span,
             "cell",
+            pinned=log_work(data["cell_far_read"]) - log_work(data["cell_near_read"]),
         )
         growth = pm.Deterministic("growth", (bend - attention) / span, dims="cell")
-        work = pm.Dirichlet(
-            "work_share", np.full(len(WORK), WORK_CONCENTRATION), dims=("cell", "work")
+        # The compute time is pinned in the middle of the curve, at a prompt that was read.
+        log_token = partially_pooled(
+            "log_token",
+            read,
+            token_mean,
+            prior("tau_token"),
+            "cell",
+            pinned=main_session + log_compute(data["cell_middle_read"]),
         )
 
         # Stairs: level at the anchor, rise from one end of the tile to the other.
@@ -417,7 +435,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     other = prefill_read.copy()
     other[main_series(design)] = 0
     rounding = design.resolution_s**2 / 12
-    anchor = stair_anchor(design)
+    anchor, far = stair_anchor(design), cell_far(design)
     tiles, wide = tiles_read(design), prompt_ratio(design) >= WIDE
     curve = (tiles >= CURVE_TILES) | (wide & (tiles >= WIDE_TILES))
     octaves = {}
@@ -432,7 +450,10 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
         "cell_read_decode": cell_decode,
         "cell_read_context": _seen(series_cell[context_read > 0], n_cells),
         "cell_read_prefill": cell_prefill,
-        "cell_far": cell_far(design),
+        "cell_far": far,
+        "cell_far_read": cell_nearest(design, far),
+        "cell_middle_read": cell_nearest(design, cell_middle(design)),
+        "cell_near_read": cell_nearest(design, np.full(n_cells, REFERENCE_PROMPT)),
         "cell_read_curve": curve.astype(float),
         "cell_read_floor": (curve | floor_shown(design)).astype(float),
         "series_read_decode": (decode_readings >= SERIES_READINGS).astype(float),

@@ -8,7 +8,7 @@ import numpy as np
 
 from t2m_bayes.blocks import block_levels
 from t2m_bayes.design import context_cost, group_medians, stair_anchor
-from t2m_bayes.formulas import PADS, REFERENCE_PROMPT, context_tokens, padded
+from t2m_bayes.formulas import PADS, context_tokens, padded
 from t2m_bayes.octaves import octave_middles
 from t2m_bayes.priors import KV_SHARE, REFERENCE_GB, REFERENCE_PARAMS_B
 
@@ -131,14 +131,19 @@ def _prefill(
     token, bend, floor, noise = (np.full(len(coords.cells), OFF) for _ in range(4))
     for c in np.flatnonzero(data["cell_read_prefill"] > 0).tolist():
         lengths, pace = _paces(design, c)
+
+        def level(tokens: float, lengths: Floats = lengths, pace: Floats = pace) -> float:
+            """Return the log of the usual prefill time at a prompt length."""
+            return float(np.log(_work(tokens)) + _running(lengths, pace, tokens))
+
         for k in np.flatnonzero(read_stair & (stair_cell == c)):
-            stair[k] = np.log(_work(anchor[k])) + _running(lengths, pace, anchor[k])
-        reference = _running(lengths, pace, REFERENCE_PROMPT)
-        token[c] = reference - np.log1p(np.exp(attention[c]) * REFERENCE_PROMPT)
+            stair[k] = level(anchor[k])
+        far, close = data["cell_far_read"][c], data["cell_near_read"][c]
+        token[c] = level(data["cell_middle_read"][c])
         if curved[c]:
-            bend[c] = _running(lengths, pace, data["cell_far"][c]) - reference
+            bend[c] = level(far) - level(close) - np.log(far / close)
         if data["cell_read_floor"][c] > 0:
-            floor[c] = np.log(_work(lengths.min())) + _running(lengths, pace, lengths.min())
+            floor[c] = level(lengths.min())
         different, which = np.unique(lengths, return_inverse=True)
         usual = np.array([_running(lengths, pace, tokens) for tokens in different.tolist()])
         noise[c] = _log_noise(np.median(np.abs(pace - usual[which])))
