@@ -43,7 +43,7 @@ class Sampling:
     tune: int = 400
     chains: int = 4
     cores: int = 2
-    target_accept: float = 0.9
+    target_accept: float = 0.93
     seed: int = 1
     sampler: Literal["nutpie", "pymc"] = "nutpie"
     progress: bool = True
