@@ -300,8 +300,7 @@ def prompt_ratio(design: Design) -> Floats:
 
     shape: (cell,), 1 where there are none.
     """
-    prompts = np.unique(design.prefill_prompt)
-    cell, tokens = design.prompt_cell[prompts], design.prompt_tokens[prompts]
+    cell, tokens = _prompts_read(design)
     ratio = np.ones(len(design.coords.cells))
     for c in np.unique(cell):
         ratio[c] = tokens[cell == c].max() / tokens[cell == c].min()
@@ -331,8 +330,7 @@ def cell_far(design: Design) -> Floats:
     evenly up to the longest, it is near the length at which the two ways to bend agree best.
     """
     longest = np.zeros(len(design.coords.cells))
-    prompts = np.unique(design.prefill_prompt)
-    np.maximum.at(longest, design.prompt_cell[prompts], design.prompt_tokens[prompts])
+    np.maximum.at(longest, *_prompts_read(design))
     return np.maximum(longest / 2, 1024.0)
 
 
@@ -357,8 +355,7 @@ def cell_nearest(design: Design, tokens: Floats) -> Floats:
         tokens: A length for each cell, which stays where it has no prefill. shape: (cell,)
     """
     nearest = tokens.astype(float)
-    prompts = np.unique(design.prefill_prompt)
-    cell, read = design.prompt_cell[prompts], design.prompt_tokens[prompts]
+    cell, read = _prompts_read(design)
     for c in np.unique(cell):
         own = read[cell == c]
         nearest[c] = own[np.abs(np.log(own / tokens[c])).argmin()]
@@ -430,6 +427,12 @@ def group_medians(fallback: Floats, index: Ints, values: Floats) -> Floats:
     for i in np.unique(index):
         medians[i] = np.median(values[index == i])
     return medians
+
+
+def _prompts_read(design: Design) -> tuple[Ints, Floats]:
+    """Return cell and length, in tokens, of every prompt that has a prefill reading."""
+    prompts = np.unique(design.prefill_prompt)
+    return design.prompt_cell[prompts], design.prompt_tokens[prompts]
 
 
 def _factor(values: NDArray[np.object_]) -> tuple[tuple[str, ...], Ints]:

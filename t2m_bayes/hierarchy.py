@@ -347,7 +347,7 @@ def latency_model(
                 stair_token,
                 growth[stair_cell],
                 quadratic[stair_cell],
-                [work[:, part][stair_cell] for part in range(len(WORK))],
+                [share[stair_cell] for share in shares],
                 tokens,
             )
             return pt.log(floored(compute, pt.exp(floor_here)[stair_cell]))

@@ -91,7 +91,7 @@ def test_octaves_come_back_from_a_file(wide_fit: Fit, tmp_path: object) -> None:
 
 
 def test_an_octave_nobody_read_is_drawn(wide_fit: Fit) -> None:
-    """Beyond the measured contexts, on a device without any, and for an LLM that is new."""
+    """Beyond the measured contexts, by the spread that the measured ones have."""
     beyond = 128 * 2**9
     off = {
         "measured": _off_the_line(wide_fit, "8B", 300),
