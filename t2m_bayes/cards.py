@@ -127,6 +127,15 @@ def _parse(value: object, kind: str, where: str) -> Any:
     return value if whole else float(cast("float", value))
 
 
+def machine_of(device: str) -> str:
+    """Return the machine that a device is: its name, but for the engine behind a plus.
+
+    Args:
+        device: A device as the run table spells it, such as ``jetson-agx-orin-32gb+trtllm``.
+    """
+    return device.partition("+")[0]
+
+
 def normalised(name: str) -> str:
     """Return a name as names are compared: ``DSR1_Qwen 1_5B`` is ``dsr1-qwen-1.5b``."""
     dotted = re.sub(r"(?<=\d)_5(?!\d)", ".5", name.casefold())

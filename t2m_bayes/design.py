@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from t2m_bayes.blocks import block_names, find_blocks
+from t2m_bayes.cards import machine_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import REFERENCE_PROMPT, context_tokens, padded
 from t2m_bayes.octaves import table_octaves
@@ -74,7 +75,7 @@ class Coords:
 
     def machines(self) -> tuple[tuple[str, ...], list[int]]:
         """Return the machines that devices are, and which one each is: engines share a machine."""
-        names = [device.partition("+")[0] for device in self.devices]
+        names = [machine_of(device) for device in self.devices]
         machines = tuple(dict.fromkeys(names))
         return machines, [machines.index(name) for name in names]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from t2m_bayes.blocks import block_names, find_blocks
-from t2m_bayes.cards import catalog
+from t2m_bayes.cards import catalog, machine_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.schema import ENERGIES
 from t2m_bayes.sensor import Sensor
@@ -190,7 +190,7 @@ def make_power_readings(
     if entries.empty:
         return None
     of_row = entries["row"].to_numpy()
-    machine = np.array([str(d).partition("+")[0] for d in frame["device"]])[of_row]
+    machine = np.array([machine_of(str(d)) for d in frame["device"]])[of_row]
     rails = np.array(_rails(frame, rail_offset))[of_row]
     period = np.where(entries["kind"] == "window", table["sensor_period_s"].to_numpy()[of_row], 0.0)
     described = list(
@@ -313,7 +313,7 @@ def _timed(frame: pd.DataFrame) -> pd.DataFrame:
     table["decode_s"] = table["decode_s"].fillna(0.0)
     table["prefill_s"] = table["prefill_s"].fillna(table["total_s"] - table["decode_s"])
     for name in frame["device"].unique():
-        card = catalog().device(str(name).partition("+")[0])
+        card = catalog().device(machine_of(str(name)))
         if card is not None and card.sensor_period_s:
             own = (frame["device"] == name).to_numpy()
             table.loc[own, "sensor_period_s"] = table.loc[own, "sensor_period_s"].fillna(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from t2m_bayes.cards import catalog
+from t2m_bayes.cards import catalog, machine_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import decode_power
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, device_rates
@@ -216,7 +216,7 @@ class PowerNoise:
 
 def sensed(fit: Fit, devices: Iterable[str]) -> bool:
     """Return whether a fit knows a power sensor of each of some devices."""
-    machines = {device.partition("+")[0] for device in devices}
+    machines = {machine_of(device) for device in devices}
     return bool(fit.sensors) and machines <= {s.machine for s in fit.sensors}
 
 
@@ -270,7 +270,7 @@ def power_draws(
     def pick(count: str) -> int | None:
         return same_session(fit, series, count, session, label)
 
-    machine = device.partition("+")[0]
+    machine = machine_of(device)
     fast = any(s.kind == "phase" and s.machine == machine for s in fit.sensors)
     noise = np.exp(fit.flat("log_noise_power") + fit.flat("spread_noise_power") * normal())
 
@@ -314,7 +314,7 @@ def _sensor_draws(
     noise: Floats,
     normal: Callable[[], Floats],
 ) -> SensorDraws:
-    machine = device.partition("+")[0]
+    machine = machine_of(device)
     own = [i for i, s in enumerate(fit.sensors) if s.machine == machine]
     if not own:
         raise DataError(

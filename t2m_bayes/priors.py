@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from t2m_bayes.cards import machine_of
 from t2m_bayes.errors import CardError
 from t2m_bayes.formulas import PADS
 from t2m_bayes.resources import shipped
@@ -139,7 +140,7 @@ def device_rates(device: str, cards: Catalog) -> DeviceRates:
     bytes over bandwidth; a prompt token costs two FLOPs a parameter (the usual count for a
     forward pass).
     """
-    machine = device.partition("+")[0]
+    machine = machine_of(device)
     card = cards.device(machine)
     if card is not None:
         bandwidth, tflops, spread = card.memory_bandwidth_gb_s, card.peak_tflops, "device_spread"
@@ -160,7 +161,7 @@ def device_rates(device: str, cards: Catalog) -> DeviceRates:
 
 def device_role(device: str, cards: Catalog) -> str:
     """Return ``server`` or ``tegra``: the card's word, else by whether it calls itself a server."""
-    machine = device.partition("+")[0]
+    machine = machine_of(device)
     card = cards.device(machine)
     if card is not None:
         return card.role
