@@ -102,6 +102,17 @@ def test_an_octave_nobody_read_is_drawn(wide_fit: Fit) -> None:
     assert (off["measured"] != off["beyond"]).all()
 
 
+def test_an_llm_new_to_the_device_shares_its_octaves(wide_fit: Fit) -> None:
+    """An attention kernel is the device's; what it costs each LLM is that LLM's."""
+    octave = wide_fit.coords.octaves.index(2)
+    tau = wide_fit.flat("tau_octave")[:, 0]
+    of_device = tau * wide_fit.flat("octave_effect")[:, 0, octave]
+    own = _off_the_line(wide_fit, "14B", 300) - of_device
+    scale = wide_fit.flat("octave_own") * tau
+    assert 0.85 < np.std(own / scale) < 1.15
+    assert abs(np.corrcoef(own / scale, of_device / tau)[0, 1]) < 0.2
+
+
 def _off_the_line(fit: Fit, llm: str, prompt: int) -> np.ndarray:
     """Return how far a short run is from the line in context, on the log scale. shape: (draw,)."""
     requests = make_requests(fit, llm, [prompt], [9])
