@@ -150,13 +150,13 @@ def run_case(
 
 def _whole_fit(runs: Runs, jobs: int) -> str:
     """Fit the model to all runs and state how long it took and what its diagnostics say."""
-    from t2m_bayes.inference import compile_model
+    from t2m_bayes.inference import compile_model, fit_well
     from t2m_bayes.sampling import Sampling
 
     started = time.perf_counter()
     compiled = compile_model(runs)
     ready = time.perf_counter()
-    fit = compiled.fit(sampling=Sampling(cores=jobs, progress=False))
+    fit = fit_well(compiled, Sampling(cores=jobs, progress=False))
     sampled = time.perf_counter()
     return (
         f"\n## {WHOLE_FIT.name}: {WHOLE_FIT.about}\n\n{len(runs)} runs: compiled in "
