@@ -179,7 +179,7 @@ def test_order_matches_the_server_but_in_the_stated_subjects(simulated: Simulate
 
 def test_shipped_samples_are_what_the_seed_gives(written: Path, truth: dict) -> None:
     datasets = shipped("datasets")
-    stale = "run `t2m simulate --output datasets`"
+    stale = "run `t2m simulate --output datasets --seed 20`"
     for path in sorted((written / "tegra").iterdir()):
         assert (datasets / "tegra" / path.name).read_bytes() == path.read_bytes(), stale
     assert json.loads((datasets / "truth.json").read_text()) == truth, stale

@@ -134,8 +134,8 @@ def measure(
     cooling = np.exp(-elapsed / machine.heat_tau_s)
     heat = settled[:, None] + (state.heat - settled)[:, None] * cooling
     steps = rest.seconds * drift * (1 + machine.heat_droop * heat)
+    decode_w = _power(machine, rest, steps)
     steps *= np.exp(machine.step_sd * rng.standard_normal(steps.shape))
-    decode_w = _power(machine, rest, rest.seconds)
     stalled = 1 - (1 - machine.stall_step) ** steps.shape[1]
     decode_s = steps.sum(axis=1) + _stalls(stalled, machine, n, rng)
 
