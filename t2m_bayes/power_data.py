@@ -108,6 +108,9 @@ def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArra
     once = ~(counted & (spread.reshape(3, 1, -1)[2] > 0)) & (decodes | (d_split == 0))
     possible = once & (split >= 0) & (split <= whole) & (idle >= 0) & (idle < IDLE_SAMPLES)
     possible &= (high > low) & (idle + whole > 0)
+    # Where nothing else tells of prefill's power, a stall would be taken for it.
+    unknown = readings.busy(series_cell.size)[read.series, PREFILL] == 0
+    possible &= ~(unknown & readings.stalled()[slow])[:, None]
     reading, way = np.nonzero(possible)
     # No way at all: so many samples are not of this run, and say nothing of its power.
     explained = possible.any(axis=1)

@@ -40,6 +40,9 @@ SHOWING: Final = 5
 Fewer cannot tell more power from a sample more, and two explanations are two modes that no chain
 passes between."""
 
+STALLED: Final = 1.5
+"""Prefill time over the median of runs with prompts at least as long, from which it stalled."""
+
 WHOLE_RUN, PREFILL, DECODE = 2, 0, 1
 """What a reading is of."""
 
@@ -140,15 +143,30 @@ class PowerReadings:
     def _shows(self) -> NDArray[np.bool_]:
         """Return which readings show each phase busy. shape: (entry, 2).
 
-        A slow sensor sees a phase only where its time has room for a whole sample; a mean over
-        whole runs is decode's but for a per cent.
+        A slow sensor sees a phase only where its time has room for a whole sample, and a prefill
+        that stalled shows a chip that waits; a mean over whole runs is decode's but for a per cent.
         """
         period = np.array([s.period_s for s in self.sensors])[self.sensor]
         seconds = np.c_[np.nan_to_num(self.prefill_s), self.decode_s]
         shows = np.array((seconds > 0) & (seconds >= period[:, None]))
         shows &= self.part[:, None] != [DECODE, PREFILL]
         shows[:, PREFILL] &= ~self.kind("mean") | (self.decode_s == 0)
+        shows[:, PREFILL] &= ~self.stalled()
         return shows
+
+    def stalled(self) -> NDArray[np.bool_]:
+        """Return in which windows prefill took far longer than that of prompts at least as long.
+
+        Returns:
+            Of each entry; ``False`` for other kinds of reading. shape: (entry,)
+        """
+        held = np.zeros(self.series.size, dtype=bool)
+        known = np.isfinite(self.input_tokens) & np.isfinite(self.prefill_s) & self.kind("window")
+        for i in np.flatnonzero(known):
+            longer = known & (self.series == self.series[i])
+            longer &= self.input_tokens >= self.input_tokens[i]
+            held[i] = self.prefill_s[i] > STALLED * np.median(self.prefill_s[longer])
+        return held
 
     def _counts(self, entries: NDArray[np.bool_], series: int) -> Ints:
         """Return how many of some entries each series has. shape: (series, 2)."""

@@ -121,6 +121,7 @@ def test_a_phase_that_hardly_any_window_shows_has_no_level_of_its_own() -> None:
     for long_prefills, loose in ((3, True), (8, False)):
         prefill_s = np.where(np.arange(10) < long_prefills, 2.5, 0.2)
         frame = table(10, prefill_s=prefill_s, power_w=25.0, sensor_period_s=1.0, session="monday")
+        frame["input_tokens"] *= np.where(prefill_s > 1, 20, 1)
         frame["power_w"] += np.arange(10) / 10
         readings = make_design(frame).power
         assert readings is not None
@@ -128,6 +129,26 @@ def test_a_phase_that_hardly_any_window_shows_has_no_level_of_its_own() -> None:
         assert data["series_read_power"].tolist() == [[0 if loose else 1, 1]]
         shows = (prefill_s > 1)[data["window_reading"]]
         np.testing.assert_array_equal(data["window_loose"], np.c_[shows & loose, 0 * shows])
+
+
+def test_a_stalled_prefill_does_not_show_what_prefill_draws() -> None:
+    """The chip waits: five of those would make a level of their own, at the power of waiting."""
+    stalled = np.arange(20) < 6
+    prefill_s = np.where(stalled, 4.0, 0.2)
+    frame = table(20, prefill_s=prefill_s, power_w=25.0, sensor_period_s=1.0)
+    frame["power_w"] += np.arange(20) / 10
+    readings = make_design(frame).power
+    assert readings is not None
+    np.testing.assert_array_equal(readings.stalled(), stalled)
+    data = power_data(readings, np.array([0]), 1)
+    assert data["series_read_power"].tolist() == [[0, 1]]
+    assert data["counted_window"].size == 14
+    # Long prompts take long without any stall, and say what prefill draws.
+    prompts = np.where(stalled, 2_000.0, 100.0)
+    readings = make_design(frame.assign(input_tokens=prompts)).power
+    assert readings is not None
+    assert not readings.stalled().any()
+    assert readings.busy(1).tolist() == [[6, 20]]
 
 
 def fast_readings(*phases: str) -> pd.DataFrame:
