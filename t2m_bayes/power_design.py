@@ -160,12 +160,16 @@ class PowerReadings:
         Returns:
             Of each entry; ``False`` for other kinds of reading. shape: (entry,)
         """
+        import pandas as pd
+
+        read = {"series": self.series, "tokens": self.input_tokens, "prefill_s": self.prefill_s}
+        runs = pd.DataFrame(read)[self.kind("window")].dropna()
+        runs = runs.sort_values(["series", "tokens"], ascending=[True, False])
+        longer = runs.groupby("series")["prefill_s"].expanding().median().droplevel(0)
+        # Of prompts of one length, the last has all of them behind it.
+        usual = longer.groupby([runs["series"], runs["tokens"]]).transform("last")
         held = np.zeros(self.series.size, dtype=bool)
-        known = np.isfinite(self.input_tokens) & np.isfinite(self.prefill_s) & self.kind("window")
-        for i in np.flatnonzero(known):
-            longer = known & (self.series == self.series[i])
-            longer &= self.input_tokens >= self.input_tokens[i]
-            held[i] = self.prefill_s[i] > STALLED * np.median(self.prefill_s[longer])
+        held[runs.index] = runs["prefill_s"] > STALLED * usual
         return held
 
     def _counts(self, entries: NDArray[np.bool_], series: int) -> Ints:
