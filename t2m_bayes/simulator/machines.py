@@ -217,7 +217,7 @@ RANGES: Final[dict[str, dict[str, tuple[float, float]]]] = {
         "host_step_s": (0.3e-3, 0.9e-3),
         "heat_tau_s": (60.0, 180.0),
         "heat_droop": (0.002, 0.008),
-        "session_sd": (0.010, 0.025),
+        "session_sd": (0.020, 0.045),
         "wander_sd": (0.0006, 0.003),
         "prefill_sd": (0.008, 0.020),
         "step_sd": (0.005, 0.02),
