@@ -18,8 +18,8 @@ PADS: Final = (128, 256)
 REFERENCE_PROMPT: Final = 512
 """Prompt length at which the time of a prompt token is stated, in tokens."""
 
-REFERENCE_OUTPUT: Final = 512
-"""Output length at which decode power is stated, in tokens."""
+REFERENCE_CONTEXT: Final = 512
+"""Mean context at which decode power is stated, in tokens."""
 
 
 def padded(tokens: Any, width: int) -> Any:
@@ -128,13 +128,13 @@ def _ratio_of_medians(fast: Any, slow: Any) -> Any:
     return (fast / slow) ** 0.5 * math.e ** ((1 / slow - 1 / fast) / 3)
 
 
-def decode_power(busy_w: Any, growth: Any, output_tokens: Any) -> Any:
+def decode_power(busy_w: Any, exponent: Any, context: Any) -> Any:
     """Return the power of decode, in watts.
 
     Args:
-        busy_w: That power at :data:`REFERENCE_OUTPUT` generated tokens.
-        growth: Exponent by which it changes with the length of the output: a chip that warms up
-            draws somewhat more.
-        output_tokens: Generated tokens.
+        busy_w: That power at a mean context of :data:`REFERENCE_CONTEXT` tokens.
+        exponent: Exponent by which it changes with the context: attention over keys and values
+            draws another power than streaming weights.
+        context: Mean context, in tokens: see :func:`context_tokens`.
     """
-    return busy_w * (output_tokens / REFERENCE_OUTPUT) ** growth
+    return busy_w * (context / REFERENCE_CONTEXT) ** exponent

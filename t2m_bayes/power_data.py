@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from t2m_bayes.blocks import block_data
+from t2m_bayes.formulas import REFERENCE_CONTEXT, context_tokens
 from t2m_bayes.power_design import DECODE, PREFILL
 from t2m_bayes.sensor import IDLE_SAMPLES
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 AROUND: Final = (-1, 0, 1)
 """Whole samples of a phase, about the number its time has room for."""
+
+MANY_SAMPLES: Final = 20
+"""Busy samples of a slow sensor's window whose relative error outweighs the absolute one."""
 
 NEVER_S: Final = 1e-6
 """Length given to a phase that a run does not have, in seconds; its share is zero."""
@@ -48,16 +52,40 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         counts = np.bincount(readings.series[readings.kind(*kinds)], minlength=n)
         return (counts > 0).astype(float)
 
+    weight = np.where(readings.part == PREFILL, 0.0, readings.decode_s)
+    context = np.log(known_context(readings) / REFERENCE_CONTEXT)
     return {
         "cell_read_power": cell,
+        "series_log_context": np.bincount(readings.series, weight * context, n)
+        / np.maximum(np.bincount(readings.series, weight, n), NEVER_S),
+        "cell_read_context": np.minimum(
+            np.bincount(series_cell, read("window", "phase") * busy[:, DECODE], cells), 1.0
+        ),
         "series_read_power": busy,
         "series_read_idle": (readings.idle(n) > 0).astype(float),
         "series_read_window": read("window"),
         "series_read_sensor": read("window", "phase", "mean"),
+        "series_samples": usual_samples(readings, series_cell),
         **_window_data(readings, series_cell),
         **_lagged_data(readings, n),
         **_mean_data(readings.take(readings.kind("mean"))),
     }
+
+
+def known_context(readings: PowerReadings) -> Floats:
+    """Return each run's mean context; where its prompt is unrecorded, as if it was the usual one.
+
+    Power hardly changes with the context, so that a factor of two is a fraction of a per cent.
+    shape: (entry,)
+
+    Args:
+        readings: The readings.
+    """
+    prompts = readings.input_tokens
+    known = prompts[np.isfinite(prompts)]
+    usual = np.median(known) if known.size else REFERENCE_CONTEXT
+    prompts = np.where(np.isfinite(prompts), prompts, usual)
+    return np.asarray(context_tokens(prompts, readings.output_tokens))
 
 
 def known_prefill(readings: PowerReadings, series_cell: Ints) -> Floats:
@@ -80,6 +108,23 @@ def known_prefill(readings: PowerReadings, series_cell: Ints) -> Floats:
             times = [np.median(readings.prefill_s[known][where == i]) for i in range(prompts.size)]
             out[lacks] = np.interp(readings.input_tokens[lacks], prompts, times)
     return np.nan_to_num(out)
+
+
+def usual_samples(readings: PowerReadings, series_cell: Ints) -> Floats:
+    """Return how many samples of each phase a series' windows pin its ends' power with.
+
+    That is their median number, or fewer: of long windows the relative error is larger than the
+    absolute one. shape: (series, 2)
+    """
+    read = readings.take(readings.kind("window"))
+    period = np.array([s.period_s for s in read.sensors])[read.sensor]
+    seconds = np.stack([known_prefill(read, series_cell), read.decode_s], axis=1)
+    samples = np.minimum(np.floor(seconds / period[:, None]), MANY_SAMPLES)
+    shown = samples.sum(axis=1) >= 1
+    out = np.zeros((series_cell.size, 2))
+    for s in np.unique(read.series[shown]):
+        out[s] = np.median(samples[shown & (read.series == s)], axis=0)
+    return out
 
 
 def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray[Any]]:
@@ -119,11 +164,13 @@ def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArra
     loose = readings.loose(series_cell.size)[slow].astype(float)
     return {
         "window_reading": (np.cumsum(explained) - 1)[reading],
-        "counted_window": counted[explained, 0].astype(float),
+        "reading_counted": counted[explained, 0].astype(float),
+        "reading_series": read.series[explained],
+        "reading_context": known_context(read)[explained],
+        "reading_busy": busy[explained],
         "window_series": read.series[reading],
         "window_sensor": read.sensor[reading],
         "window_w": read.power_w[reading],
-        "window_output": np.maximum(read.output_tokens, 2.0)[reading],
         "window_loose": loose[reading],
         **{f"window_{name}": values.astype(float) for name, values in columns.items()},
     }
@@ -145,7 +192,7 @@ def _lagged_data(readings: PowerReadings, n_series: int) -> dict[str, NDArray[An
         "phase_sensor": read.sensor,
         "phase_part": (read.part == DECODE).astype(float),
         "log_phase": np.log(read.power_w),
-        "phase_output": np.maximum(read.output_tokens, 2.0),
+        "phase_context": known_context(read),
         "phase_prefill_s": np.maximum(np.nan_to_num(read.prefill_s), NEVER_S),
         "phase_decode_s": np.maximum(read.decode_s, NEVER_S),
     }
@@ -165,6 +212,6 @@ def _mean_data(read: PowerReadings) -> dict[str, NDArray[Any]]:
         "mean_series": read.series[first],
         "mean_sensor": read.sensor[first],
         "log_mean": np.log(read.power_w[first]),
-        "mean_output": np.exp(mean(np.log(np.maximum(read.output_tokens, 2.0)))),
+        "mean_context": np.exp(mean(np.log(known_context(read)))),
         "mean_prefill_share": prefill / (prefill + decode),
     }

@@ -15,8 +15,11 @@ from t2m_bayes.power_data import PAUSE_FOLLOWS, power_data
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B
 from t2m_bayes.sensor import (
     IDLE_SAMPLES,
+    USUAL_IDLE,
     lagged_phases,
     offset_probability,
+    window_error_w,
+    window_offset,
     window_sum_sd_w,
     window_sum_w,
 )
@@ -36,7 +39,7 @@ IDLE_PRIOR: Final = (1.0, 4.0, 30.0, 4.0, 1.0)
 matters where samples were not counted: without it one idle sample more, at a busy power that is
 higher, tells nearly the same story."""
 
-RARE: Final = 1e-6
+RARE: Final = 1e-3
 """Least probability of a way to fill a window: clocks slip."""
 
 
@@ -56,7 +59,8 @@ def power_model(
         \log P^f_c &\sim N(\log P^f_d + \sigma_f \log(p / 8), \tau_f) \\
         \log P^f_s &\sim N(\log P^f_c, \tau_\text{session}) \\
         \log P^0_s &\sim N(\log P^0_d, \tau_0) \\
-        \text{decode power} &= P^\text{decode}_s\, (O / 512)^{\beta_d}
+        \text{decode power} &= P^\text{decode}_s\, ((I + O / 2) / 512)^{\beta_c}, \quad
+            \beta_c \sim N(\beta, \tau_\beta)
 
     so that in every draw the energy of a phase is its power times its time. Times are known far
     better than power: the model takes the measured ones as they are. Given them it shares no
@@ -64,9 +68,11 @@ def power_model(
     each is sampled by itself.
 
     A slow sensor's reading is a mixture over how many whole samples showed each phase and idle
-    time; its error is relative and, since a sample is whole or not, absolute. A phase that hardly
-    any window of a series shows is taken at the level its population says, whose spread joins the
-    error of those windows. A fast one follows the chip with a lag (:mod:`t2m_bayes.sensor`).
+    time. It starts with the run, and slips as the run goes on. The samples at the run's ends show
+    something of their own; the error is relative and, since a sample is whole or not, absolute. A
+    phase that hardly any window of a series shows is taken at the level its population says, whose
+    spread joins the error of those windows. A fast one follows the chip with a lag
+    (:mod:`t2m_bayes.sensor`).
 
     Readings of a fast sensor of one prompt (of decode: and output) share a deviation from this, of
     a spread that is a multiple of the noise of their series (:mod:`t2m_bayes.blocks`).
@@ -123,6 +129,15 @@ def power_model(
             "series",
         )
         tau_session = prior("tau_session_power")
+        exponent = partially_pooled(
+            "power_context_cell",
+            data["cell_read_context"],
+            prior("power_context"),
+            prior("tau_power_context"),
+            "cell",
+        )[series_cell]
+        # Readings pin decode's power at the contexts that they are of.
+        pinned = {"prefill": 0.0, "decode": exponent * data["series_log_context"]}
         busy, expected = {}, {}
         for f, phase in enumerate(PHASES):
             device = level(f"log_{phase}_w_device", [r.busy_w for r in rates])
@@ -135,13 +150,13 @@ def power_model(
                 cell[series_cell],
                 tau_session,
                 "series",
+                pinned=pinned[phase],
             )
             # Of a series that is hardly read: mean and variance of what its population says.
             expected[phase] = (
                 pt.switch(read > 0, cell, of_size)[series_cell],
                 tau_session**2 + ((1 - read) * tau**2)[series_cell],
             )
-        growth = prior("decode_power_growth", dims="device")[series_device]
 
         # What the sensors make of it.
         rails = pt.exp(_rail_offsets(readings, prior))
@@ -160,24 +175,58 @@ def power_model(
 
         noise = of_series("noise_power", data["series_read_sensor"])
 
-        def watts(kind: str) -> tuple[Any, Any, Any, Any]:
+        # Few levels to exponentiate, where windows are filled in thousands of ways.
+        own_w = {phase: pt.exp(busy[phase]) for phase in PHASES}
+        usual_w = {phase: pt.exp(expected[phase][0]) for phase in PHASES}
+
+        def watts(kind: str, context: Any) -> tuple[Any, Any, Any, Any]:
             """Return series, and idle, prefill and decode power as a kind's rails sum them."""
             s, scale = data[f"{kind}_series"], rails[data[f"{kind}_sensor"]]
-            prefill, decode = (
-                pt.switch(data["window_loose"][:, f] > 0, expected[phase][0][s], busy[phase][s])
-                if kind == "window"
-                else busy[phase][s]
-                for f, phase in enumerate(PHASES)
-            )
-            decode_w = decode_power(pt.exp(decode), growth[s], data[f"{kind}_output"])
-            return s, scale * pt.exp(idle[s]), scale * pt.exp(prefill), scale * decode_w
+            prefill_w, decode_w = (own_w[phase][s] for phase in PHASES)
+            if kind == "window":
+                loose = data["window_loose"].T > 0
+                prefill_w, decode_w = (
+                    pt.switch(loose[f], usual_w[phase][s], own_w[phase][s])
+                    for f, phase in enumerate(PHASES)
+                )
+            return s, scale * pt.exp(idle)[s], scale * prefill_w, scale * decode_w * context
+
+        def of_context(axis: str) -> Any:
+            """Return what the contexts of an axis multiply decode's power by."""
+            return decode_power(1.0, exponent[data[f"{axis}_series"]], data[f"{axis}_context"])
 
         if any(s.kind == "window" for s in sensors):
-            error = of_series("sample_error", data["series_read_window"])
+            of_windows = data["series_read_window"]
+            start = partially_pooled(
+                "sample_phase_series",
+                of_windows,
+                prior("sample_phase"),
+                prior("spread_sample_phase"),
+                "series",
+            )
+            jitter = of_series("sample_jitter", of_windows)
+            of = data["reading_series"]
+            slips = prior("sample_drift"), jitter[of], prior("sample_slip")
+            offset = window_offset(data["reading_busy"], start[of], *slips)
+            # A series' windows pin the sum of a usual one better than what it is made of.
+            shown_w = pt.stack([pt.exp(busy[phase] + pinned[phase]) for phase in PHASES], axis=1)
+            usual_sum_w = USUAL_IDLE * pt.exp(idle) + (data["series_samples"] * shown_w).sum(axis=1)
+            ends_w = partially_pooled(
+                "ends_w_series",
+                of_windows,
+                prior("ends_w"),
+                prior("spread_ends_w"),
+                "series",
+                pinned=usual_sum_w,
+            )
+            errors = tuple(of_series(name, of_windows) for name in ("sample_error", "idle_error"))
             unread = pt.stack([expected[phase][1] for phase in PHASES], axis=1)
-            _add_windows(data, *watts("window"), noise, error, unread, tail, prior, len(sensors))
+            context = of_context("reading")[data["window_reading"]]
+            ends_w = rails[data["window_sensor"]] * ends_w[data["window_series"]]
+            levels = *watts("window", context), ends_w
+            _add_windows(data, *levels, noise, errors, offset, unread, tail, len(sensors))
         if any(s.kind == "phase" for s in sensors):
-            s, idle_w, prefill_w, decode_w = watts("phase")
+            s, idle_w, prefill_w, decode_w = watts("phase", of_context("phase"))
             # Long decodes show the product of lag and what is missing at their beginning, after
             # short and after long prompts: lag and pause follow the share that carries.
             logit_carry = prior("logit_carry", dims="device")
@@ -226,7 +275,7 @@ def power_model(
                 shown, sigma = shown + shift, pt.sqrt(sigma**2 + variance)
             pm.StudentT("phase_power", nu=tail, mu=shown, sigma=sigma, observed=data["log_phase"])
         if any(s.kind == "mean" for s in sensors):
-            s, _, prefill_w, decode_w = watts("mean")
+            s, _, prefill_w, decode_w = watts("mean", of_context("mean"))
             share = data["mean_prefill_share"]
             shown = share * prefill_w + (1 - share) * decode_w
             pm.StudentT(
@@ -241,33 +290,36 @@ def _add_windows(
     idle_w: Any,
     prefill_w: Any,
     decode_w: Any,
+    ends_w: Any,
     noise: Any,
-    error: Any,
+    errors: tuple[Any, Any],
+    offset: tuple[Any, Any],
     unread: Any,
     tail: Any,
-    prior: Callable[..., Any],
     sensors: int,
 ) -> None:
     """Add the likelihood of a slow sensor's windows: a sum over the ways to fill each."""
     # Everything has shape (way,), the possible ways of one reading after those of another.
     sensor = data["window_sensor"]
-    phase, jitter = (prior(n, dims="sensor")[sensor] for n in ("sample_phase", "sample_jitter"))
     idle_share = pm.Dirichlet(
         "idle_share", np.tile(IDLE_PRIOR, (sensors, 1)), dims=("sensor", "idle_samples")
     )
     idle, prefill, decode = (data[f"window_{name}"] for name in ("idle", "prefill", "decode"))
     samples = idle + prefill + decode
-    total = window_sum_w(idle, prefill, decode, idle_w, prefill_w, decode_w)
-    offset = offset_probability(data["window_low"], data["window_high"], phase, jitter)
-    weight = (offset + RARE) * idle_share[sensor, pt.cast(idle, "int64")] + RARE**2
+    total = window_sum_w(idle, prefill, decode, idle_w, prefill_w, decode_w, ends_w)
+    median, scale = (value[data["window_reading"]] for value in offset)
+    likely = offset_probability(data["window_low"], data["window_high"], median, scale)
+    weight = (likely + RARE) * idle_share[sensor, pt.cast(idle, "int64")] + RARE**2
     # Levels that a series has not got of its own are off by the spread of their population.
     shown_w = pt.stack([prefill * prefill_w, decode * decode_w], axis=1)
     spread = data["window_loose"] * unread[series]
-    error_w = pt.sqrt(error[series] ** 2 + (spread * shown_w**2).sum(axis=1))
+    of_ends, of_idle = (error[series] for error in errors)
+    error_w = window_error_w(prefill + decode, of_ends, of_idle)
+    error_w = pt.sqrt(error_w**2 + (spread * shown_w**2).sum(axis=1))
     sigma = window_sum_sd_w(noise[series], error_w, total) / samples
     reading = pm.StudentT.dist(nu=tail, mu=total / samples, sigma=sigma)
     density = pt.exp(pm.logp(reading, data["window_w"]))
-    counted = data["counted_window"]
+    counted = data["reading_counted"]
 
     def over_ways(values: Any) -> Any:
         """Return the log of the sum over the ways of each reading. shape: (reading,)."""

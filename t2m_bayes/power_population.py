@@ -11,7 +11,13 @@ from t2m_bayes.cards import catalog, machine_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import decode_power
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, device_rates
-from t2m_bayes.sensor import lagged_phases, window_sum_sd_w, window_sum_w
+from t2m_bayes.sensor import (
+    lagged_phases,
+    window_error_w,
+    window_offset,
+    window_sum_sd_w,
+    window_sum_w,
+)
 from t2m_bayes.sessions import block_spread, device_draws, same_session
 
 if TYPE_CHECKING:
@@ -40,9 +46,14 @@ class SensorDraws:
         rails: What its rails sum, relative to the usual ones.
         tail: Degrees of freedom of its error.
         noise: Relative scale of its error.
-        error: Absolute scale of a window's sum, in watts times samples.
+        error: Absolute scale of a window's sum that is due to the run's ends, in watts times
+            samples.
+        idle_error: The same, due to idle samples.
+        ends_w: What the samples at a run's ends add to a window's sum, in watts.
         phase: Median offset of a window, in periods.
-        jitter: Scale of that offset, in periods.
+        drift: By how much that of a long run is larger, in periods.
+        jitter: Scale of the offset of a long run, in periods.
+        slip: Length of run at which half of that has come about, in periods.
         idle_share: Share of windows by their idle samples. shape: (sample, idle_samples)
         prefill_lag_s: Time constant of a fast sensor in prefill.
         decode_lag_s: The same in decode.
@@ -55,8 +66,12 @@ class SensorDraws:
     tail: Floats
     noise: Floats
     error: Floats
+    idle_error: Floats
+    ends_w: Floats
     phase: Floats
+    drift: Floats
     jitter: Floats
+    slip: Floats
     idle_share: Floats
     prefill_lag_s: Floats
     decode_lag_s: Floats
@@ -71,11 +86,11 @@ class PowerDraws:
     Attributes:
         idle_w: Idle power, in watts.
         prefill_w: Power of prefill.
-        decode_w: Power of decode at ``formulas.REFERENCE_OUTPUT`` tokens.
+        decode_w: Power of decode at ``formulas.REFERENCE_CONTEXT`` tokens.
         prefill_block: What the block of these runs multiplies prefill's power by; 1 where no fast
             sensor could show it.
         decode_block: The same of decode.
-        growth: Exponent by which that changes with the length of the output.
+        exponent: Exponent by which that changes with the mean context.
         shown: The sensor whose readings are predicted; ``None`` for the chip's own power.
         warnings: What limits the trust in these draws.
     """
@@ -85,7 +100,7 @@ class PowerDraws:
     decode_w: Floats
     prefill_block: Floats
     decode_block: Floats
-    growth: Floats
+    exponent: Floats
     shown: SensorDraws | None
     warnings: tuple[str, ...] = ()
 
@@ -98,7 +113,7 @@ class PowerDraws:
         self,
         prefill_s: Floats,
         decode_s: Floats,
-        output_tokens: Floats,
+        context: Floats,
         z: PowerNoise | None,
         *,
         blocks: bool,
@@ -108,14 +123,14 @@ class PowerDraws:
         Args:
             prefill_s: Prefill times. shape: (request, sample)
             decode_s: Decode times, 0 where there is no decode. Same shape.
-            output_tokens: Generated tokens. shape: (request, 1 or sample)
+            context: Mean context, in tokens. shape: (request, 1 or sample)
             z: Noise of the sensor; ``None`` for expected values, and for the chip.
             blocks: Whether to include what the runs' block adds.
 
         Returns:
             ``energy_j, power_w, prefill_energy_j, decode_energy_j``. shape: (request, sample)
         """
-        decode_w = decode_power(self.decode_w, self.growth, output_tokens)
+        decode_w = decode_power(self.decode_w, self.exponent, context)
         if self.shown is not None and self.shown.sensor.kind == "window":
             return self._window(self.shown, prefill_s, decode_s, decode_w, z)
         prefill_w = self.prefill_w
@@ -172,24 +187,26 @@ class PowerDraws:
         prefill, busy = (
             np.minimum(x / period, MOST_SAMPLES) for x in (prefill_s, prefill_s + decode_s)
         )
+        median, scale = window_offset(busy, shown.phase, shown.drift, shown.jitter, shown.slip)
         if z is None:
             # A floor of a number whose fraction is spread evenly loses half on average.
-            offset = shown.phase - 0.5
+            offset = median - 0.5
             split, whole = (np.maximum(x + offset, 0) for x in (prefill, busy))
             idle = np.asarray(shown.idle_share @ np.arange(shown.idle_share.shape[1], dtype=float))
         else:
-            offset = shown.phase + shown.jitter * z.offset
+            offset = median + scale * z.offset
             split, whole = (np.maximum(np.floor(x + offset), 0) for x in (prefill, busy))
             below = z.idle[..., None] > np.cumsum(shown.idle_share, axis=1)
             idle = below.sum(axis=-1).astype(prefill.dtype)
         split = np.where(decode_s > 0, np.minimum(split, whole), whole)
         idle = np.where(idle + whole > 0, idle, 1)
         samples = idle + whole
-        parts = self.idle_w, self.prefill_w, decode_w
+        parts = self.idle_w, self.prefill_w, decode_w, shown.ends_w
         total = window_sum_w(idle, split, whole - split, *parts)
         if z is not None:
-            scale = window_sum_sd_w(shown.noise, shown.error, total)
-            total = np.maximum(total + scale * z.reading, 0)
+            error = window_error_w(whole, shown.error, shown.idle_error)
+            total = total + window_sum_sd_w(shown.noise, error, total) * z.reading
+            total = np.maximum(total, 0)
         total = total * shown.rails
         return {
             "energy_j": total * period,
@@ -293,7 +310,11 @@ def power_draws(
         if chosen is not None
         else of_device("log_idle", rates.idle_w) + fit.flat("tau_session_idle") * normal()
     )
-    growth = device_draws(fit, "decode_power_growth", device, normal)
+    exponent = (
+        fit.flat("power_context_cell")[:, cell]
+        if cell is not None
+        else fit.flat("power_context") + fit.flat("tau_power_context") * normal()
+    )
     (prefill_w, prefill_block), (decode_w, decode_block) = busy("prefill"), busy("decode")
     return PowerDraws(
         idle_w=np.exp(idle),
@@ -301,7 +322,7 @@ def power_draws(
         decode_w=decode_w,
         prefill_block=prefill_block,
         decode_block=decode_block,
-        growth=growth,
+        exponent=exponent,
         shown=None if view == "chip" else _sensor_draws(fit, device, pick, noise, normal),
         warnings=_warnings(fit, llm, device, series),
     )
@@ -326,8 +347,8 @@ def _sensor_draws(
     sensor = fit.sensors[i]
     nothing = np.full(fit.shape[0] * fit.shape[1], np.nan)
 
-    def flat(name: str) -> Floats:
-        return fit.flat(name)[:, i] if name in fit.draws else nothing
+    def whole(name: str) -> Floats:
+        return fit.flat(name) if name in fit.draws else nothing
 
     def lag(part: int) -> Floats:
         if "log_sensor_lag" not in fit.draws:
@@ -348,6 +369,14 @@ def _sensor_draws(
             return noise
         return np.exp(fit.flat(f"log_{name}") + fit.flat(f"spread_{name}") * normal())
 
+    def level(name: str) -> Floats:
+        if name not in fit.draws:
+            return nothing
+        chosen = pick("idle_power")
+        if chosen is not None:
+            return fit.flat(f"{name}_series")[:, chosen]
+        return fit.flat(name) + fit.flat(f"spread_{name}") * normal()
+
     def between(name: str) -> Floats:
         return device_draws(fit, name, device, normal) if name in fit.draws else nothing
 
@@ -360,9 +389,13 @@ def _sensor_draws(
         tail=fit.flat("tail_power"),
         noise=scale("noise_power"),
         error=scale("sample_error"),
-        phase=flat("sample_phase"),
-        jitter=flat("sample_jitter"),
-        idle_share=flat("idle_share"),
+        idle_error=scale("idle_error"),
+        ends_w=level("ends_w"),
+        phase=level("sample_phase"),
+        drift=whole("sample_drift"),
+        jitter=scale("sample_jitter"),
+        slip=whole("sample_slip"),
+        idle_share=fit.flat("idle_share")[:, i] if "idle_share" in fit.draws else nothing,
         prefill_lag_s=lag(0),
         decode_lag_s=lag(1),
         pause=np.exp(between("log_pause")),

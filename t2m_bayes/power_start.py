@@ -8,10 +8,10 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from t2m_bayes.blocks import block_levels
-from t2m_bayes.power_data import NEVER_S, PAUSE_FOLLOWS, known_prefill
+from t2m_bayes.power_data import NEVER_S, PAUSE_FOLLOWS, known_prefill, usual_samples
 from t2m_bayes.power_design import DECODE, PREFILL
 from t2m_bayes.priors import POWER_SPREAD
-from t2m_bayes.sensor import IDLE_SAMPLES, lagged_phases
+from t2m_bayes.sensor import IDLE_SAMPLES, USUAL_IDLE, lagged_phases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from t2m_bayes.design import Coords
     from t2m_bayes.power_design import PowerReadings
     from t2m_bayes.priors import Prior
-
-USUAL_IDLE: Final = 2
-"""Idle samples around a run with which sampling starts where no window's samples were counted."""
 
 COARSE: Final = (-3.5, -5.0)
 """Log relative errors of slow and of fast sensors with which sampling starts: above real ones."""
@@ -101,9 +98,7 @@ def power_start(
                 cell[phase, c] = np.median(levels) + 0.02
     usual = [np.median(c[c != off]) if (c != off).any() else np.log(idle_w) + 1 for c in cell]
     dims = {
-        "decode_power_growth": n_devices,
         "logit_carry": n_devices,
-        **dict.fromkeys(("sample_phase", "sample_jitter"), n_sensors),
         "log_sensor_lag": 2,
         "block_ratio_power": (series_cell.size, 2),
         "rail_offset": len(readings.offsets),
@@ -113,6 +108,7 @@ def power_start(
         for name, prior in priors.items()
         if dims.get(name, 1)
     }
+    samples = usual_samples(readings, series_cell)
     return near | {
         "log_idle_raw": np.full(len(coords.machines()[0]), np.log(idle_w)),
         "log_pause_raw": priors["log_pause"].near_middle
@@ -121,6 +117,7 @@ def power_start(
         + np.zeros(n_devices),
         "log_prefill_w_device": np.full(n_devices, usual[0]),
         "log_decode_w_device": np.full(n_devices, usual[1]),
+        "power_context_cell_raw": np.full(len(coords.cells), priors["power_context"].near_middle),
         "log_idle_series_raw": idle,
         "log_prefill_w_raw": cell[0],
         "log_decode_w_raw": cell[1],
@@ -129,6 +126,12 @@ def power_start(
         "idle_share": np.tile(share, (n_sensors, 1)),
         "log_noise_power_series_raw": noise,
         "log_sample_error_series_raw": np.full(series_cell.size, 0.8),
+        "log_idle_error_series_raw": np.full(series_cell.size, 0.1),
+        "log_sample_jitter_series_raw": np.full(series_cell.size, -1.9),
+        "sample_phase_series_raw": np.full(series_cell.size, off),
+        "ends_w_series_raw": USUAL_IDLE * np.exp(idle)
+        + (samples.T * np.exp(busy)).sum(axis=0)
+        + off,
         "phase_block_effect_raw": block_levels(
             readings.blocks,
             readings.block,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import numpy as np
 
 from t2m_bayes.design import TILE, tile_middle, tile_of
-from t2m_bayes.formulas import decode_time
+from t2m_bayes.formulas import context_tokens, decode_time
 from t2m_bayes.noise import skew_t, student_t
 from t2m_bayes.octaves import octave_shares
 from t2m_bayes.population import CellDraws, cell_draws
@@ -394,11 +394,12 @@ def metric_draws(
 
 
 class _Usual(NamedTuple):
-    """Times without noise. Arrays have shape (request, sample), output tokens (request, 1) too."""
+    """Times without noise. Arrays have shape (request, sample), tokens (request, 1) too."""
 
     log_prefill: Floats
     decode_s: Floats
     output_tokens: Floats
+    context: Floats
 
 
 def _usual(cell: CellDraws, input_tokens: Floats, output_tokens: Floats) -> _Usual:
@@ -416,11 +417,11 @@ def _usual(cell: CellDraws, input_tokens: Floats, output_tokens: Floats) -> _Usu
         shares = octave_shares(inputs, outputs, list(cell.octaves))
         held = [(h, e) for h, e in zip(shares, cell.octaves.values(), strict=True) if h.any()]
         decode = decode * np.exp(sum(h * e for h, e in held))
-    return _Usual(log_prefill, decode, outputs)
+    return _Usual(log_prefill, decode, outputs, context_tokens(inputs, outputs))
 
 
 def _metrics(cell: CellDraws, usual: _Usual, z: Noise | None) -> dict[str, Floats]:
-    log_prefill, decode, outputs = usual
+    log_prefill, decode, outputs, context = usual
     if z is not None:
         log_prefill = log_prefill + _no_more_than_a_stall(cell.prefill_noise * z.prefill)
         with np.errstate(divide="ignore"):
@@ -431,7 +432,7 @@ def _metrics(cell: CellDraws, usual: _Usual, z: Noise | None) -> dict[str, Float
     times = {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
     if cell.power is None:
         return times
-    return times | cell.power.metrics(prefill, decode, outputs, z and z.power, blocks=z is not None)
+    return times | cell.power.metrics(prefill, decode, context, z and z.power, blocks=z is not None)
 
 
 def _no_more_than_a_stall(log_noise: Floats) -> Floats:

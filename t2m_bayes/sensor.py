@@ -12,6 +12,9 @@ from typing import Any, Final, Literal
 IDLE_SAMPLES: Final = 5
 """Ways of a slow sensor's window to hold idle samples: 0 to 4."""
 
+USUAL_IDLE: Final = 2
+"""Idle samples of a window: one before the run and one after."""
+
 STEP_W: Final = 0.39
 """Step in which a slow sensor reads a sample, in watts: the amplifier's 20 mA at the 19.7 V of the
 rail of a Jetson AGX Orin; the public sweeps' sums of samples lie on its multiples. Readings that
@@ -41,11 +44,29 @@ class Sensor:
         return f"{self.machine}, {self.rails}: {self.kind}{period}"
 
 
-def offset_probability(lowest: Any, highest: Any, phase: Any, jitter: Any) -> Any:
-    """Return the probability that a window's offset lies in a range.
+IN_STEP: Final = 0.1
+"""Scale of a slow sensor's offset at the start of a run, as a share of its scale in long ones."""
 
-    A run of ``b`` periods shows in ``floor(b + offset)`` whole samples: the logger does not start
-    in step with the run. The offset is logistic.
+
+def window_offset(busy: Any, phase: Any, drift: Any, jitter: Any, slip: Any) -> tuple[Any, Any]:
+    """Return median and scale of a window's offset.
+
+    A run of ``b`` periods shows in ``floor(b + offset)`` whole samples. The logger starts with the
+    run, and their clocks slip: both grow by ``b / (b + slip)``.
+
+    Args:
+        busy: Length of the run, in sensor periods.
+        phase: Median of the offset of a run of no length, in periods.
+        drift: By how much that of a long run is larger, in periods.
+        jitter: Scale of the offset of a long run, in periods.
+        slip: Length of run at which half of that has come about, in periods.
+    """
+    grown = busy / (busy + slip)
+    return phase + drift * grown, jitter * (IN_STEP + (1 - IN_STEP) * grown)
+
+
+def offset_probability(lowest: Any, highest: Any, phase: Any, jitter: Any) -> Any:
+    """Return the probability that a window's offset, which is logistic, lies in a range.
 
     Args:
         lowest: Lower end of the range, in sensor periods.
@@ -64,6 +85,7 @@ def window_sum_w(
     idle_w: Any,
     prefill_w: Any,
     decode_w: Any,
+    ends_w: Any,
 ) -> Any:
     """Return the sum of a window's samples, in watts.
 
@@ -74,8 +96,22 @@ def window_sum_w(
         idle_w: Idle power.
         prefill_w: Power of prefill.
         decode_w: Power of decode.
+        ends_w: What the samples at the run's ends show of it beyond that: a part of the run, or a
+            clock that is still rising. Without a busy sample there is nothing of it.
     """
-    return idle_samples * idle_w + prefill_samples * prefill_w + decode_samples * decode_w
+    busy = prefill_samples * prefill_w + decode_samples * decode_w
+    return idle_samples * idle_w + busy + ends_w * (prefill_samples + decode_samples > 0)
+
+
+def window_error_w(busy_samples: Any, of_ends: Any, of_idle: Any) -> Any:
+    """Return the absolute error of the sum of a window's samples, in watts.
+
+    Args:
+        busy_samples: Samples that show the run: without one, the window has none of its ends.
+        of_ends: Error of the parts of samples at the ends of the run.
+        of_idle: Error of the idle samples: other processes, samples that read nothing.
+    """
+    return ((busy_samples > 0) * of_ends**2 + of_idle**2) ** 0.5
 
 
 def window_sum_sd_w(noise: Any, error_w: Any, sum_w: Any) -> Any:
@@ -83,7 +119,7 @@ def window_sum_sd_w(noise: Any, error_w: Any, sum_w: Any) -> Any:
 
     Args:
         noise: Relative error.
-        error_w: Absolute error: parts of samples at the ends of the run.
+        error_w: Absolute error.
         sum_w: The sum.
     """
     return ((noise * sum_w) ** 2 + error_w**2 + STEP_W**2 / 12) ** 0.5

@@ -16,7 +16,8 @@ import t2m_bayes
 from t2m_bayes.design import make_design
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
-from t2m_bayes.power_data import power_data
+from t2m_bayes.formulas import REFERENCE_CONTEXT
+from t2m_bayes.power_data import known_context, power_data
 from t2m_bayes.power_design import measured_energy, named_rails, parse_rails
 from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
@@ -25,10 +26,13 @@ from t2m_bayes.requests import make_requests, requests_of
 from t2m_bayes.resources import shipped
 from t2m_bayes.schema import ENERGIES, Runs
 from t2m_bayes.sensor import (
+    IN_STEP,
     STEP_W,
     lagged_mean,
     lagged_phases,
     offset_probability,
+    window_error_w,
+    window_offset,
     window_sum_sd_w,
     window_sum_w,
 )
@@ -85,9 +89,31 @@ def test_a_windows_mean_lies_among_its_powers(
 ) -> None:
     counts = np.array([idle, prefill, decode])
     if counts.sum():
-        mean = window_sum_w(*counts, p0, p1, p2) / counts.sum()
+        mean = window_sum_w(*counts, p0, p1, p2, 0.0) / counts.sum()
         shown = np.array([p0, p1, p2])[counts > 0]
         assert shown.min() - 1e-9 <= mean <= shown.max() + 1e-9
+
+
+@given(st.integers(0, 4), st.integers(1, 9), WATTS, WATTS, st.floats(-5, 5))
+def test_only_a_window_that_shows_the_run_shows_its_ends(
+    idle: int, busy: int, idle_w: float, decode_w: float, ends_w: float
+) -> None:
+    still = window_sum_w(idle, 0, 0, idle_w, 0.0, decode_w, ends_w)
+    running = window_sum_w(idle, 0, busy, idle_w, 0.0, decode_w, ends_w)
+    assert still == pytest.approx(idle * idle_w)
+    assert running - still == pytest.approx(busy * decode_w + ends_w)
+    assert window_error_w(0, 3.0, 4.0) == 4.0
+    assert window_error_w(busy, 3.0, 4.0) == 5.0
+
+
+@given(st.floats(-0.2, 0.4), st.floats(-0.2, 0.4), st.floats(0.05, 0.5), st.floats(1, 40))
+def test_a_sensor_starts_in_step_with_the_run_and_slips(
+    phase: float, drift: float, jitter: float, slip: float
+) -> None:
+    busy = np.array([0.0, slip, 1e9])
+    median, scale = window_offset(busy, phase, drift, jitter, slip)
+    np.testing.assert_allclose(median, phase + drift * np.array([0, 0.5, 1]), atol=1e-6)
+    np.testing.assert_allclose(scale, jitter * np.array([IN_STEP, (1 + IN_STEP) / 2, 1]))
 
 
 def test_a_sensor_without_error_still_reads_in_steps() -> None:
@@ -113,7 +139,7 @@ def test_a_window_of_more_samples_than_its_run_says_nothing() -> None:
     design = make_design(frame)
     assert design.power is not None
     data = power_data(design.power, np.array([0]), 1)
-    assert data["counted_window"].size == 3
+    assert data["reading_counted"].size == 3
     assert set(data["window_reading"]) == {0, 1, 2}
 
 
@@ -142,7 +168,7 @@ def test_a_stalled_prefill_does_not_show_what_prefill_draws() -> None:
     np.testing.assert_array_equal(readings.stalled(), stalled)
     data = power_data(readings, np.array([0]), 1)
     assert data["series_read_power"].tolist() == [[0, 1]]
-    assert data["counted_window"].size == 14
+    assert data["reading_counted"].size == 14
     # Long prompts take long without any stall, and say what prefill draws.
     prompts = np.where(stalled, 2_000.0, 100.0)
     readings = make_design(frame.assign(input_tokens=prompts)).power
@@ -202,6 +228,19 @@ def test_blocks_of_power_are_prompts_in_prefill_and_cells_in_decode() -> None:
     assert data["series_read_power"].tolist() == [[0, 1]]
 
 
+def test_a_prompt_nobody_recorded_counts_as_a_usual_one_in_decodes_power() -> None:
+    frame = table(input_tokens=np.array([100.0, 300, 500, 300]), sensor_period_s=1.0, power_w=25.0)
+    frame["power_w"] += np.arange(4)
+    readings = make_design(frame).power
+    assert readings is not None
+    asked = replace(readings, input_tokens=np.array([100.0, np.nan, 500, 300]))
+    np.testing.assert_array_equal(known_context(asked), known_context(readings))
+    unasked = replace(readings, input_tokens=np.full(4, np.nan))
+    np.testing.assert_array_equal(
+        known_context(unasked), REFERENCE_CONTEXT + readings.output_tokens / 2
+    )
+
+
 def test_one_mean_repeated_over_a_subject_is_one_reading() -> None:
     frame = table(6, power_w=43.6, energy_j=43.6 * (np.arange(6) + 30.2), subject="law")
     readings = make_design(frame).power
@@ -250,6 +289,17 @@ def test_energy_power_and_time_agree_in_every_draw(small_fit: Fit) -> None:
     first, second = draws["power_w"][..., 0], draws["power_w"][..., 1]
     np.testing.assert_allclose(first, second)
     assert np.all(draws["decode_energy_j"][..., OUTPUTS == 1] == 0)
+
+
+def test_the_power_of_decode_goes_by_its_mean_context(shipped_fit: Fit) -> None:
+    prompts, outputs = np.array([100, 1900, 100]), np.array([200, 200, 3800])
+    requests = make_requests(shipped_fit, "14B", prompts, outputs)
+    draws = predict(shipped_fit, requests, session="same").draws
+    decode_w = np.asarray(draws["decode_energy_j"] / draws["decode_s"]).reshape(-1, 3)
+    cell = shipped_fit.coords.cell_names().index("DSR1-Qwen-14B | jetson-agx-orin-64gb")
+    rise = (2000 / 200) ** shipped_fit.flat("power_context_cell")[:, cell]
+    np.testing.assert_allclose(decode_w[:, 1] / decode_w[:, 0], rise, rtol=1e-5)
+    np.testing.assert_allclose(decode_w[:, 1], decode_w[:, 2], rtol=1e-5)
 
 
 def test_the_sensor_reports_idle_time_and_whole_samples(small_fit: Fit) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from t2m_bayes.design import TILE
-from t2m_bayes.formulas import KNEE, PADS, REFERENCE_OUTPUT, REFERENCE_PROMPT
+from t2m_bayes.formulas import KNEE, PADS, REFERENCE_CONTEXT, REFERENCE_PROMPT
 from t2m_bayes.octaves import FIRST_TOKENS, OCTAVES
 from t2m_bayes.prediction import STALL, draw_noise, group_by_cell
 from t2m_bayes.requests import make_requests
@@ -61,7 +61,7 @@ NOT_DRAWS: Final = frozenset(
 """Attributes of ``CellDraws`` that describe the draws, or that only noise is drawn with."""
 
 
-POWER_DRAWS: Final = ("prefill_w", "decode_w", "prefill_block", "decode_block", "growth")
+POWER_DRAWS: Final = ("prefill_w", "decode_w", "prefill_block", "decode_block", "exponent")
 """Attributes of ``PowerDraws`` that the chip's energy follows from."""
 
 
@@ -129,7 +129,7 @@ def export(fit: Fit) -> dict[str, Any]:
             "knee": KNEE,
             "pads": list(PADS),
             "reference_prompt": REFERENCE_PROMPT,
-            "reference_output": REFERENCE_OUTPUT,
+            "reference_context": REFERENCE_CONTEXT,
             "stall": STALL,
             "first_octave": FIRST_TOKENS,
             "octaves": OCTAVES,

@@ -116,7 +116,8 @@
       const decode = expected * Math.exp(bounded(scale * decodeNoise[i] + draw.decode_block[i]));
       const metrics = { prefill_s: prefill, decode_s: decode, total_s: prefill + decode };
       if (power) {
-        const growth = (outputTokens / constants.reference_output) ** power.growth[i];
+        const context = inputTokens + outputTokens / 2;
+        const growth = (context / constants.reference_context) ** power.exponent[i];
         metrics.prefill_energy_j = power.prefill_w[i] * power.prefill_block[i] * prefill;
         metrics.decode_energy_j = power.decode_w[i] * power.decode_block[i] * growth * decode;
         metrics.energy_j = metrics.prefill_energy_j + metrics.decode_energy_j;
