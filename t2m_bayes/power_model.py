@@ -162,18 +162,18 @@ def power_model(
         rails = pt.exp(_rail_offsets(readings, prior))
         tail = prior("tail_power")
 
-        def of_series(name: str, read: Any) -> Any:
-            return pt.exp(
-                partially_pooled(
-                    f"log_{name}_series",
-                    read,
-                    prior(f"log_{name}"),
-                    prior(f"spread_{name}"),
-                    "series",
-                )
+        def of_series(name: str, read: Any, pinned: Any = 0.0) -> Any:
+            """Return a trait of each series' sensor, pooled over them. shape: (series,)."""
+            return partially_pooled(
+                f"{name}_series",
+                read,
+                prior(name),
+                prior(f"spread_{name.removeprefix('log_')}"),
+                "series",
+                pinned=pinned,
             )
 
-        noise = of_series("noise_power", data["series_read_sensor"])
+        noise = pt.exp(of_series("log_noise_power", data["series_read_sensor"]))
 
         # Few levels to exponentiate, where windows are filled in thousands of ways.
         own_w = {phase: pt.exp(busy[phase]) for phase in PHASES}
@@ -197,29 +197,19 @@ def power_model(
 
         if any(s.kind == "window" for s in sensors):
             of_windows = data["series_read_window"]
-            start = partially_pooled(
-                "sample_phase_series",
-                of_windows,
-                prior("sample_phase"),
-                prior("spread_sample_phase"),
-                "series",
-            )
-            jitter = of_series("sample_jitter", of_windows)
+            start = of_series("sample_phase", of_windows)
+            jitter = pt.exp(of_series("log_sample_jitter", of_windows))
             of = data["reading_series"]
             slips = prior("sample_drift"), jitter[of], prior("sample_slip")
             offset = window_offset(data["reading_busy"], start[of], *slips)
             # A series' windows pin the sum of a usual one better than what it is made of.
             shown_w = pt.stack([pt.exp(busy[phase] + pinned[phase]) for phase in PHASES], axis=1)
             usual_sum_w = USUAL_IDLE * pt.exp(idle) + (data["series_samples"] * shown_w).sum(axis=1)
-            ends_w = partially_pooled(
-                "ends_w_series",
-                of_windows,
-                prior("ends_w"),
-                prior("spread_ends_w"),
-                "series",
-                pinned=usual_sum_w,
+            ends_w = of_series("ends_w", of_windows, pinned=usual_sum_w)
+            errors = tuple(
+                pt.exp(of_series(f"log_{name}", of_windows))
+                for name in ("sample_error", "idle_error")
             )
-            errors = tuple(of_series(name, of_windows) for name in ("sample_error", "idle_error"))
             unread = pt.stack([expected[phase][1] for phase in PHASES], axis=1)
             context = of_context("reading")[data["window_reading"]]
             ends_w = rails[data["window_sensor"]] * ends_w[data["window_series"]]

@@ -359,23 +359,15 @@ def _sensor_draws(
         spread = fit.flat("spread_sensor_lag")
         return np.exp(fit.flat("log_sensor_lag")[:, part] + spread * normal())
 
-    def scale(name: str) -> Floats:
-        if f"log_{name}" not in fit.draws:
-            return nothing
-        chosen = pick("idle_power" if sensor.kind == "window" else "decode_power")
-        if chosen is not None:
-            return np.exp(fit.flat(f"log_{name}_series")[:, chosen])
-        if name == "noise_power":
-            return noise
-        return np.exp(fit.flat(f"log_{name}") + fit.flat(f"spread_{name}") * normal())
+    chosen = pick("idle_power" if sensor.kind == "window" else "decode_power")
 
     def level(name: str) -> Floats:
         if name not in fit.draws:
             return nothing
-        chosen = pick("idle_power")
         if chosen is not None:
             return fit.flat(f"{name}_series")[:, chosen]
-        return fit.flat(name) + fit.flat(f"spread_{name}") * normal()
+        spread = fit.flat(f"spread_{name.removeprefix('log_')}")
+        return fit.flat(name) + spread * normal()
 
     def between(name: str) -> Floats:
         return device_draws(fit, name, device, normal) if name in fit.draws else nothing
@@ -387,13 +379,13 @@ def _sensor_draws(
         if sensor.rails in offsets
         else np.ones(nothing.size),
         tail=fit.flat("tail_power"),
-        noise=scale("noise_power"),
-        error=scale("sample_error"),
-        idle_error=scale("idle_error"),
+        noise=noise if chosen is None else np.exp(level("log_noise_power")),
+        error=np.exp(level("log_sample_error")),
+        idle_error=np.exp(level("log_idle_error")),
         ends_w=level("ends_w"),
         phase=level("sample_phase"),
         drift=whole("sample_drift"),
-        jitter=scale("sample_jitter"),
+        jitter=np.exp(level("log_sample_jitter")),
         slip=whole("sample_slip"),
         idle_share=fit.flat("idle_share")[:, i] if "idle_share" in fit.draws else nothing,
         prefill_lag_s=lag(0),

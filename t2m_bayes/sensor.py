@@ -15,6 +15,9 @@ IDLE_SAMPLES: Final = 5
 USUAL_IDLE: Final = 2
 """Idle samples of a window: one before the run and one after."""
 
+IN_STEP: Final = 0.1
+"""Scale of a slow sensor's offset at the start of a run, as a share of its scale in long ones."""
+
 STEP_W: Final = 0.39
 """Step in which a slow sensor reads a sample, in watts: the amplifier's 20 mA at the 19.7 V of the
 rail of a Jetson AGX Orin; the public sweeps' sums of samples lie on its multiples. Readings that
@@ -42,10 +45,6 @@ class Sensor:
         """Return a name for tables."""
         period = f", {self.period_s:g} s" if self.period_s else ""
         return f"{self.machine}, {self.rails}: {self.kind}{period}"
-
-
-IN_STEP: Final = 0.1
-"""Scale of a slow sensor's offset at the start of a run, as a share of its scale in long ones."""
 
 
 def window_offset(busy: Any, phase: Any, drift: Any, jitter: Any, slip: Any) -> tuple[Any, Any]:

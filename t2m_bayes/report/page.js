@@ -98,6 +98,7 @@
     const [prefillNoise, decodeNoise] = cell.noise.map(array);
     const out = Object.fromEntries(names.map((m) => [m, []]));
     const steps = outputTokens - 1;
+    const context = inputTokens + outputTokens / 2;
     const tile = padded(inputTokens, constants.tile) / constants.tile;
     const position = inputTokens / constants.tile - (tile - 0.5);
     const hasPrefill = Number.isFinite(draw.token_s[0]);
@@ -110,13 +111,12 @@
       const noise = bounded(draw.prefill_noise[i] * prefillNoise[i]);
       const prefill = Math.exp(level + rise * position + draw.prefill_session[i] + noise);
       const start = steps > 0 ? draw.start_s[i] : 0;
-      const meanStep = draw.step_s[i] * (1 + draw.context[i] * (inputTokens + outputTokens / 2));
+      const meanStep = draw.step_s[i] * (1 + draw.context[i] * context);
       const expected = (start + steps * meanStep) * Math.exp(offLine(i));
       const scale = steps > 0 ? Math.hypot(draw.decode_noise[i], draw.timer_s[i] / expected) : 0;
       const decode = expected * Math.exp(bounded(scale * decodeNoise[i] + draw.decode_block[i]));
       const metrics = { prefill_s: prefill, decode_s: decode, total_s: prefill + decode };
       if (power) {
-        const context = inputTokens + outputTokens / 2;
         const growth = (context / constants.reference_context) ** power.exponent[i];
         metrics.prefill_energy_j = power.prefill_w[i] * power.prefill_block[i] * prefill;
         metrics.decode_energy_j = power.decode_w[i] * power.decode_block[i] * growth * decode;
