@@ -39,7 +39,7 @@ IDLE_PRIOR: Final = (1.0, 4.0, 30.0, 4.0, 1.0)
 matters where samples were not counted: without it one idle sample more, at a busy power that is
 higher, tells nearly the same story."""
 
-RARE: Final = 1e-3
+RARE: Final = 1e-6
 """Least probability of a way to fill a window: clocks slip."""
 
 
