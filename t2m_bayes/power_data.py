@@ -28,10 +28,6 @@ MANY_SAMPLES: Final = 20
 NEVER_S: Final = 1e-6
 """Length given to a phase that a run does not have, in seconds; its share is zero."""
 
-PAUSE_FOLLOWS: Final = 2.0
-"""Exponent of the share that carries from prefill into decode with which a fast sensor's pause is
-sampled: about what is missing where decode begins over what is there."""
-
 
 def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[str, NDArray[Any]]:
     """Return the values of the power model's ``pm.Data``.

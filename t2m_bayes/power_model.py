@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 
 from t2m_bayes.formulas import decode_power
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
-from t2m_bayes.power_data import PAUSE_FOLLOWS, power_data
+from t2m_bayes.power_data import power_data
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B
 from t2m_bayes.sensor import (
     IDLE_SAMPLES,
@@ -217,10 +217,8 @@ def power_model(
             _add_windows(data, *levels, noise, errors, offset, unread, tail, len(sensors))
         if any(s.kind == "phase" for s in sensors):
             s, idle_w, prefill_w, decode_w = watts("phase", of_context("phase"))
-            # Long decodes show the product of lag and what is missing at their beginning, after
-            # short and after long prompts: lag and pause follow the share that carries.
-            logit_carry = prior("logit_carry", dims="device")
-            carry, log_carry = pt.sigmoid(logit_carry), -pt.softplus(-logit_carry)
+            # How decodes differ by their prompts shows the product of lag and what is kept.
+            log_keep = prior("log_keep", dims="device")
             lag_s = pt.exp(
                 partially_pooled(
                     "log_sensor_lag_series",
@@ -228,17 +226,9 @@ def power_model(
                     prior("log_sensor_lag", dims="part"),
                     prior("spread_sensor_lag"),
                     ("series", "part"),
-                    pinned=pt.stack([0 * log_carry, log_carry], axis=1)[series_device],
+                    pinned=pt.stack([0 * log_keep, log_keep], axis=1)[series_device],
                 )
             )[s]
-            log_pause = partially_pooled(
-                "log_pause",
-                np.ones(len(coords.devices)),
-                priors["log_pause"].centre,
-                priors["log_pause"].sd,
-                "device",
-                pinned=pt.log1p(-carry) + PAUSE_FOLLOWS * log_carry,
-            )
             prefill, decode = lagged_phases(
                 idle_w,
                 prefill_w,
@@ -246,8 +236,7 @@ def power_model(
                 data["phase_prefill_s"],
                 data["phase_decode_s"],
                 (lag_s[:, 0], lag_s[:, 1]),
-                decode_w * pt.exp(log_pause)[series_device][s],
-                carry[series_device][s],
+                pt.exp(log_keep)[series_device][s],
             )
             shown = pt.log(pt.switch(data["phase_part"] > 0, decode, prefill))
             sigma = noise[s]

@@ -57,8 +57,7 @@ class SensorDraws:
         idle_share: Share of windows by their idle samples. shape: (sample, idle_samples)
         prefill_lag_s: Time constant of a fast sensor in prefill.
         decode_lag_s: The same in decode.
-        pause: Power between prefill and decode, relative to decode's.
-        carry: Share of what prefill had reached beyond that with which decode begins.
+        keep: Share of what prefill had reached with which decode begins.
     """
 
     sensor: Sensor
@@ -75,8 +74,7 @@ class SensorDraws:
     idle_share: Floats
     prefill_lag_s: Floats
     decode_lag_s: Floats
-    pause: Floats
-    carry: Floats
+    keep: Floats
 
 
 @dataclass(frozen=True)
@@ -166,8 +164,7 @@ class PowerDraws:
                 prefill_s,
                 np.maximum(decode_s, np.finfo(decode_s.dtype).tiny),
                 (shown.prefill_lag_s, shown.decode_lag_s),
-                decode_w * shown.pause,
-                shown.carry,
+                shown.keep,
             )
         factor = shown.rails
         if z is not None:
@@ -390,8 +387,7 @@ def _sensor_draws(
         idle_share=fit.flat("idle_share")[:, i] if "idle_share" in fit.draws else nothing,
         prefill_lag_s=lag(0),
         decode_lag_s=lag(1),
-        pause=np.exp(between("log_pause")),
-        carry=1 / (1 + np.exp(-between("logit_carry"))),
+        keep=np.exp(between("log_keep")),
     )
 
 

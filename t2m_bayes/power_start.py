@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from t2m_bayes.blocks import block_levels
-from t2m_bayes.power_data import NEVER_S, PAUSE_FOLLOWS, known_prefill, usual_samples
+from t2m_bayes.power_data import NEVER_S, known_prefill, usual_samples
 from t2m_bayes.power_design import DECODE, PREFILL
 from t2m_bayes.priors import POWER_SPREAD
 from t2m_bayes.sensor import IDLE_SAMPLES, USUAL_IDLE, lagged_phases
@@ -58,7 +58,7 @@ def power_start(
     idle = np.full(series_cell.size, off)
     busy = np.full((2, series_cell.size), off)
     lags = np.full((series_cell.size, 2), off)
-    carry = 1 / (1 + np.exp(-priors["logit_carry"].near_middle))
+    log_keep = priors["log_keep"].near_middle
     noise = np.full(series_cell.size, COARSE[0])
     seconds_all = prefill_s + readings.decode_s
     counted = slow & (readings.samples > 0)
@@ -89,7 +89,7 @@ def power_start(
             idle[s], *levels, prefill_lag, decode_lag = _fast_start(readings.take(fast), priors)
             shown = np.isin((PREFILL, DECODE), readings.part[fast])
             busy[shown, s] = np.array(levels)[shown]
-            lags[s, shown] = np.array([prefill_lag, decode_lag + np.log(carry)])[shown]
+            lags[s, shown] = np.array([prefill_lag, decode_lag + log_keep])[shown]
     cell = np.full((2, len(coords.cells)), off)
     for phase in range(2):
         for c in range(len(coords.cells)):
@@ -98,7 +98,7 @@ def power_start(
                 cell[phase, c] = np.median(levels) + 0.02
     usual = [np.median(c[c != off]) if (c != off).any() else np.log(idle_w) + 1 for c in cell]
     dims = {
-        "logit_carry": n_devices,
+        "log_keep": n_devices,
         "log_sensor_lag": 2,
         "block_ratio_power": (series_cell.size, 2),
         "rail_offset": len(readings.offsets),
@@ -111,10 +111,6 @@ def power_start(
     samples = usual_samples(readings, series_cell)
     return near | {
         "log_idle_raw": np.full(len(coords.machines()[0]), np.log(idle_w)),
-        "log_pause_raw": priors["log_pause"].near_middle
-        + np.log1p(-carry)
-        + PAUSE_FOLLOWS * np.log(carry)
-        + np.zeros(n_devices),
         "log_prefill_w_device": np.full(n_devices, usual[0]),
         "log_decode_w_device": np.full(n_devices, usual[1]),
         "power_context_cell_raw": np.full(len(coords.cells), priors["power_context"].near_middle),
@@ -155,14 +151,11 @@ def _fast_start(readings: PowerReadings, priors: Mapping[str, Prior]) -> NDArray
     lag = priors["log_sensor_lag"]
     centre = np.array([most - 1, most, most, lag.centre, lag.centre])
     spread = np.array([POWER_SPREAD, POWER_SPREAD, POWER_SPREAD, lag.sd, lag.sd])
-    pause = np.exp(priors["log_pause"].centre)
-    carry = 1 / (1 + np.exp(-priors["logit_carry"].centre))
+    keep = np.exp(priors["log_keep"].centre)
 
     def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
         idle, prefill, decode, *lags = np.exp(x)
-        shown = lagged_phases(
-            idle, prefill, decode, prefill_s, decode_s, tuple(lags), decode * pause, carry
-        )
+        shown = lagged_phases(idle, prefill, decode, prefill_s, decode_s, tuple(lags), keep)
         of_part = np.where(readings.part == DECODE, shown[1], shown[0])
         near = PRIOR_WEIGHT * (x - centre) / spread
         return np.concatenate([np.log(of_part / readings.power_w), near])

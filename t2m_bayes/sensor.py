@@ -146,8 +146,7 @@ def lagged_phases(
     prefill_s: Any,
     decode_s: Any,
     lag_s: tuple[Any, Any],
-    pause_w: Any,
-    carry: Any,
+    keep: Any,
 ) -> tuple[Any, Any]:
     """Return what a lagging sensor shows of a run's prefill and decode, in watts.
 
@@ -158,14 +157,12 @@ def lagged_phases(
         prefill_s: Length of prefill.
         decode_s: Length of decode.
         lag_s: Time constants of prefill and of decode.
-        pause_w: Power between prefill and decode, where the chip waits for its host.
-        carry: Share of what prefill had reached beyond that power with which decode begins: some
-            engines keep a chip waiting longer than others.
+        keep: Share of what prefill had reached with which decode begins: between them a chip waits
+            for its host, with some engines longer than with others.
     """
     of_prefill, of_decode = lag_s
     reached = prefill_w - (prefill_w - idle_w) * e ** (-prefill_s / of_prefill)
-    start = pause_w + carry * (reached - pause_w)
     return (
         lagged_mean(prefill_w, idle_w, prefill_s, of_prefill),
-        lagged_mean(decode_w, start, decode_s, of_decode),
+        lagged_mean(decode_w, keep * reached, decode_s, of_decode),
     )

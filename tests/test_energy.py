@@ -187,9 +187,7 @@ def fast_readings(*phases: str) -> pd.DataFrame:
         prefill_s=prompts.ravel() / 4096,
         decode_s=outputs.ravel() / 64,
     )
-    shown = lagged_phases(
-        15.0, 45.0, 50.0, frame["prefill_s"], frame["decode_s"], (0.2, 0.4), 30.0, 0.5
-    )
+    shown = lagged_phases(15.0, 45.0, 50.0, frame["prefill_s"], frame["decode_s"], (0.2, 0.4), 0.8)
     for phase, watts in zip(("prefill", "decode"), shown, strict=True):
         if phase in phases:
             frame[f"{phase}_energy_j"] = watts * frame[f"{phase}_s"]
@@ -201,8 +199,8 @@ def test_a_fast_sensors_chains_start_at_its_least_squares() -> None:
     assert design.power is not None
     priors = load_priors()
     start = power_start(design.coords, design.power, priors)
-    # The lag of decode is sampled times the share that carries.
-    carry = 1 / (1 + np.exp(-priors["logit_carry"].near_middle))
+    # The lag of decode is sampled times the share that is kept.
+    keep = np.exp(priors["log_keep"].near_middle)
     found = {
         name: np.exp(start[f"log_{name}_series_raw"]).ravel()
         for name in ("idle", "prefill_w", "decode_w", "sensor_lag")
@@ -210,7 +208,7 @@ def test_a_fast_sensors_chains_start_at_its_least_squares() -> None:
     assert found["idle"] == pytest.approx([15], rel=0.05)
     assert found["prefill_w"] == pytest.approx([45], rel=0.03)
     assert found["decode_w"] == pytest.approx([50], rel=0.03)
-    assert found["sensor_lag"] == pytest.approx([0.2, 0.4 * carry], rel=0.25)
+    assert found["sensor_lag"] == pytest.approx([0.2, 0.4 * keep], rel=0.25)
 
 
 def test_blocks_of_power_are_prompts_in_prefill_and_cells_in_decode() -> None:
