@@ -206,15 +206,14 @@ def power_model(
             shown_w = pt.stack([pt.exp(busy[phase] + pinned[phase]) for phase in PHASES], axis=1)
             usual_sum_w = USUAL_IDLE * pt.exp(idle) + (data["series_samples"] * shown_w).sum(axis=1)
             ends_w = of_series("ends_w", of_windows, pinned=usual_sum_w)
-            errors = tuple(
-                pt.exp(of_series(f"log_{name}", of_windows))
-                for name in ("sample_error", "idle_error")
-            )
+            names = "log_sample_error", "log_idle_error"
+            of_ends, of_idle = (pt.exp(of_series(name, of_windows)) for name in names)
             unread = pt.stack([expected[phase][1] for phase in PHASES], axis=1)
             context = of_context("reading")[data["window_reading"]]
-            ends_w = rails[data["window_sensor"]] * ends_w[data["window_series"]]
-            levels = *watts("window", context), ends_w
-            _add_windows(data, *levels, noise, errors, offset, unread, tail, len(sensors))
+            s, *levels_w = watts("window", context)
+            levels_w.append(rails[data["window_sensor"]] * ends_w[s])
+            errors = noise[s], of_ends[s], of_idle[s]
+            _add_windows(data, levels_w, errors, offset, unread[s], tail, len(sensors))
         if any(s.kind == "phase" for s in sensors):
             s, idle_w, prefill_w, decode_w = watts("phase", of_context("phase"))
             # How decodes differ by their prompts shows the product of lag and what is kept.
@@ -265,37 +264,43 @@ def power_model(
 
 def _add_windows(
     data: dict[str, Any],
-    series: Any,
-    idle_w: Any,
-    prefill_w: Any,
-    decode_w: Any,
-    ends_w: Any,
-    noise: Any,
-    errors: tuple[Any, Any],
+    levels_w: Sequence[Any],
+    errors: tuple[Any, Any, Any],
     offset: tuple[Any, Any],
     unread: Any,
     tail: Any,
     sensors: int,
 ) -> None:
-    """Add the likelihood of a slow sensor's windows: a sum over the ways to fill each."""
-    # Everything has shape (way,), the possible ways of one reading after those of another.
+    """Add the likelihood of a slow sensor's windows: a sum over the ways to fill each.
+
+    All but the offset has shape (way,), the possible ways of one reading after those of another.
+
+    Args:
+        data: The model's data.
+        levels_w: What an idle sample shows, one of prefill, one of decode, and a run's ends.
+        errors: Relative error, and absolute ones of the ends and of idle samples.
+        offset: Median and scale of each reading's offset.
+        unread: Variance of the logs of prefill's and decode's level where no reading pins them.
+        tail: Degrees of freedom of the error.
+        sensors: Number of sensors.
+    """
     sensor = data["window_sensor"]
     idle_share = pm.Dirichlet(
         "idle_share", np.tile(IDLE_PRIOR, (sensors, 1)), dims=("sensor", "idle_samples")
     )
     idle, prefill, decode = (data[f"window_{name}"] for name in ("idle", "prefill", "decode"))
     samples = idle + prefill + decode
-    total = window_sum_w(idle, prefill, decode, idle_w, prefill_w, decode_w, ends_w)
+    total = window_sum_w(idle, prefill, decode, *levels_w)
     median, scale = (value[data["window_reading"]] for value in offset)
     likely = offset_probability(data["window_low"], data["window_high"], median, scale)
     weight = (likely + RARE) * idle_share[sensor, pt.cast(idle, "int64")] + RARE**2
     # Levels that a series has not got of its own are off by the spread of their population.
-    shown_w = pt.stack([prefill * prefill_w, decode * decode_w], axis=1)
-    spread = data["window_loose"] * unread[series]
-    of_ends, of_idle = (error[series] for error in errors)
+    shown_w = pt.stack([prefill * levels_w[1], decode * levels_w[2]], axis=1)
+    spread = data["window_loose"] * unread
+    noise, of_ends, of_idle = errors
     error_w = window_error_w(prefill + decode, of_ends, of_idle)
     error_w = pt.sqrt(error_w**2 + (spread * shown_w**2).sum(axis=1))
-    sigma = window_sum_sd_w(noise[series], error_w, total) / samples
+    sigma = window_sum_sd_w(noise, error_w, total) / samples
     reading = pm.StudentT.dist(nu=tail, mu=total / samples, sigma=sigma)
     density = pt.exp(pm.logp(reading, data["window_w"]))
     counted = data["reading_counted"]
