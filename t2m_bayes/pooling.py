@@ -20,6 +20,9 @@ USUAL_SPREAD: Final = 0.001
 """Spread of blocks at which their parametrisation makes no difference: real ones have 0.0002 to
 0.02."""
 
+NEARLY_NORMAL: Final = 100.0
+"""Degrees of freedom that make no difference to a normal."""
+
 LOGARITHM: Final = "log_"
 """Begins the name of the data of readings that the model takes the logarithm of."""
 
@@ -39,7 +42,14 @@ def prior_variable(priors: Mapping[str, Prior], name: str, **kwargs: Any) -> Any
 
 
 def partially_pooled(
-    name: str, read: Any, mean: Any, sd: Any, dims: str | tuple[str, ...], *, pinned: Any = 0.0
+    name: str,
+    read: Any,
+    mean: Any,
+    sd: Any,
+    dims: str | tuple[str, ...],
+    *,
+    pinned: Any = 0.0,
+    tail: float | None = None,
 ) -> Any:
     """Return a group of normals, centred where readings pin them and non-centred where none do.
 
@@ -54,13 +64,17 @@ def partially_pooled(
         dims: Dimension of the group, or dimensions.
         pinned: What must be added to a member for what its readings pin. A centred member is
             sampled as that sum.
+        tail: Degrees of freedom of the population of the members that are read, where one now and
+            then is unlike the others.
     """
-    raw = pm.Normal(
-        f"{name}_raw",
-        pt.switch(read > 0, mean + pinned, 0.0),
-        pt.switch(read > 0, sd, 1.0),
-        dims=dims,
-    )
+    middle = pt.switch(read > 0, mean + pinned, 0.0)
+    scale = pt.switch(read > 0, sd, 1.0)
+    if tail is None:
+        raw = pm.Normal(f"{name}_raw", middle, scale, dims=dims)
+    else:
+        # Chains get lost in the tail of what no reading holds.
+        nu = pt.switch(read > 0, tail, NEARLY_NORMAL)
+        raw = pm.StudentT(f"{name}_raw", nu=nu, mu=middle, sigma=scale, dims=dims)
     return pm.Deterministic(name, pt.switch(read > 0, raw - pinned, mean + sd * raw), dims=dims)
 
 

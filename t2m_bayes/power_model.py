@@ -12,7 +12,7 @@ import pytensor.tensor as pt
 from t2m_bayes.formulas import decode_power
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
 from t2m_bayes.power_data import power_data
-from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B
+from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, SESSION_TAIL
 from t2m_bayes.sensor import (
     IDLE_SAMPLES,
     USUAL_IDLE,
@@ -58,7 +58,7 @@ def power_model(
 
         \log P^f_c &\sim N(\log P^f_d + \sigma_f \log(p / 8), \tau_f) \\
         \log P^f_s &\sim N(\log P^f_c, \tau_\text{session}) \\
-        \log P^0_s &\sim N(\log P^0_d, \tau_0) \\
+        \log P^0_s &\sim t_2(\log P^0_d, \tau_0) \\
         \text{decode power} &= P^\text{decode}_s\, ((I + O / 2) / 512)^{\beta_c}, \quad
             \beta_c \sim N(\beta, \tau_\beta)
 
@@ -127,6 +127,7 @@ def power_model(
             log_idle[series_device],
             prior("tau_session_idle"),
             "series",
+            tail=SESSION_TAIL,
         )
         tau_session = prior("tau_session_power")
         exponent = partially_pooled(

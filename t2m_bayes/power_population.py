@@ -10,7 +10,7 @@ import numpy as np
 from t2m_bayes.cards import catalog, machine_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import decode_power
-from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, device_rates
+from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, SESSION_TAIL, device_rates
 from t2m_bayes.sensor import (
     lagged_phases,
     window_error_w,
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES: Final = 1e9
 """Samples at which a window is cut: thirty years of one a second."""
+
+MOST_IDLE: Final = np.log(5)
+"""Most by which a session's idle power differs from its device's, in logs: beyond, it is busy."""
 
 View = Literal["chip", "sensor"]
 """Whose energy is predicted: what the chip uses, or what its sensor would report."""
@@ -305,7 +308,8 @@ def power_draws(
     idle = (
         fit.flat("log_idle_series")[:, chosen]
         if chosen is not None
-        else of_device("log_idle", rates.idle_w) + fit.flat("tau_session_idle") * normal()
+        else of_device("log_idle", rates.idle_w)
+        + np.clip(fit.flat("tau_session_idle") * _session_deviate(normal), -MOST_IDLE, MOST_IDLE)
     )
     exponent = (
         fit.flat("power_context_cell")[:, cell]
@@ -323,6 +327,12 @@ def power_draws(
         shown=None if view == "chip" else _sensor_draws(fit, device, pick, noise, normal),
         warnings=_warnings(fit, llm, device, series),
     )
+
+
+def _session_deviate(normal: Callable[[], Floats]) -> Floats:
+    """Return draws of Student's t of :data:`t2m_bayes.priors.SESSION_TAIL` degrees of freedom."""
+    squares = sum(normal() ** 2 for _ in range(SESSION_TAIL))
+    return np.asarray(normal() / np.sqrt(squares / SESSION_TAIL))
 
 
 def _sensor_draws(

@@ -47,6 +47,10 @@ to 400 W and of modules rated at 15 to 60 W."""
 POWER_SPREAD: Final = 0.7
 """Standard deviation of the log of both between devices of a role and between sums of rails."""
 
+SESSION_TAIL: Final = 2
+"""Degrees of freedom with which idle power differs between sessions: those of one board idle alike
+but for one now and then, of another power mode or with samples that read nothing."""
+
 
 @dataclass(frozen=True)
 class Prior:

@@ -19,6 +19,7 @@ from t2m_bayes.fits import Fit
 from t2m_bayes.formulas import REFERENCE_CONTEXT
 from t2m_bayes.power_data import known_context, power_data
 from t2m_bayes.power_design import measured_energy, named_rails, parse_rails
+from t2m_bayes.power_population import power_draws
 from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
 from t2m_bayes.priors import load_priors
@@ -175,6 +176,31 @@ def test_a_stalled_prefill_does_not_show_what_prefill_draws() -> None:
     assert readings is not None
     assert not readings.stalled().any()
     assert readings.busy(1).tolist() == [[6, 20]]
+
+
+def test_one_session_now_and_then_idles_unlike_the_others() -> None:
+    fit, rng = t2m_bayes.reference_fit(), np.random.default_rng(0)
+    device, llm = fit.coords.devices[0], fit.coords.llms[0]
+    usual, tau = fit.flat("log_idle")[:, 0], fit.flat("tau_session_idle")
+    beyond = []
+    for _ in range(20):
+        draws = power_draws(
+            fit,
+            llm,
+            device,
+            params_b=8.0,
+            series=[],
+            session="new",
+            label=None,
+            view="chip",
+            normal=lambda: rng.standard_normal(tau.size),
+        )
+        assert draws is not None
+        off = np.abs(np.log(draws.idle_w) - usual)
+        assert off.max() <= np.log(5) + 1e-6
+        beyond.append(off / tau)
+    # Quantiles of Student's t of two degrees of freedom, from its closed form.
+    assert np.quantile(beyond, [0.5, 0.9]) == pytest.approx([0.816, 2.920], rel=0.05)
 
 
 def fast_readings(*phases: str) -> pd.DataFrame:
