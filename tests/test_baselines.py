@@ -184,6 +184,16 @@ def test_published_numbers_are_those_of_the_publication() -> None:
     np.testing.assert_allclose(got["decode_s"][eight], decode, rtol=1e-5)
 
 
+def test_it_says_where_it_was_fitted_to_none_of_the_runs_like_those_asked_for() -> None:
+    fit = Regression("linear").fit(Runs(made(30)))
+    asked = made(4)
+    assert not any("no run of" in w for w in fit.predict(requests_of(asked)).warnings)
+    new = asked.assign(llm="My-3B", params_b=3.0)
+    device = asked["device"].iloc[0]
+    said = fit.predict(requests_of(new)).warnings
+    assert f"linear was fitted to no run of My-3B | {device}" in " ".join(said)
+
+
 def test_published_speaks_of_its_llms_alone() -> None:
     frame = made(30)
     asked = frame.assign(llm="My-3B", params_b=3.0)

@@ -123,7 +123,8 @@ class Regression(BaseEstimator):  # type: ignore[misc]
         Returns:
             Draws in one chain: the predictive distribution's quantiles at evenly spaced levels, in
             random order, so that ``Prediction.interval`` gives the conformal interval. Requests
-            that the regressor has no band for are NaN, with a warning.
+            that the regressor has no band for are NaN. They, and those of an LLM on a device that
+            it was not fitted to, have a warning.
         """
         table = self._features(requests)
         known = method(self.name)
@@ -151,6 +152,13 @@ class Regression(BaseEstimator):  # type: ignore[misc]
         for values in (draws, expected):
             if {"prefill_s", "decode_s"} <= set(values):
                 values["total_s"] = values["prefill_s"] + values["decode_s"]
+        cells = zip(requests.llm, requests.device, covered, strict=True)
+        answered = dict.fromkeys(f"{llm} | {device}" for llm, device, ours in cells if ours)
+        warnings += [
+            f"{self.name} was fitted to no run of {cell}: it goes by other LLMs or devices"
+            for cell in answered
+            if cell not in self.coords_.cell_names()
+        ]
         return Prediction(
             draws={m: draws[m][None] for m in self.metrics},
             expected={m: expected[m][None] for m in self.metrics},
