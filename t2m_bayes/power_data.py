@@ -48,6 +48,7 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         counts = np.bincount(readings.series[readings.kind(*kinds)], minlength=n)
         return (counts > 0).astype(float)
 
+    prefill_s = known_prefill(readings, series_cell)
     weight = np.where(readings.part == PREFILL, 0.0, readings.decode_s)
     context = np.log(known_context(readings) / REFERENCE_CONTEXT)
     return {
@@ -61,8 +62,8 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         "series_read_idle": (readings.idle(n) > 0).astype(float),
         "series_read_window": read("window"),
         "series_read_sensor": read("window", "phase", "mean"),
-        "series_samples": usual_samples(readings, series_cell),
-        **_window_data(readings, series_cell),
+        "series_samples": usual_samples(readings, prefill_s, n),
+        **_window_data(readings, prefill_s, n),
         **_lagged_data(readings, n),
         **_mean_data(readings.take(readings.kind("mean"))),
     }
@@ -106,32 +107,39 @@ def known_prefill(readings: PowerReadings, series_cell: Ints) -> Floats:
     return np.nan_to_num(out)
 
 
-def usual_samples(readings: PowerReadings, series_cell: Ints) -> Floats:
+def usual_samples(readings: PowerReadings, prefill_s: Floats, n_series: int) -> Floats:
     """Return how many samples of each phase a series' windows pin its ends' power with.
 
     That is their median number, or fewer: of long windows the relative error is larger than the
     absolute one. shape: (series, 2)
+
+    Args:
+        readings: The readings.
+        prefill_s: Their prefill times: see :func:`known_prefill`. shape: (entry,)
+        n_series: Number of series.
     """
-    read = readings.take(readings.kind("window"))
+    slow = readings.kind("window")
+    read = readings.take(slow)
     period = np.array([s.period_s for s in read.sensors])[read.sensor]
-    seconds = np.stack([known_prefill(read, series_cell), read.decode_s], axis=1)
+    seconds = np.stack([prefill_s[slow], read.decode_s], axis=1)
     samples = np.minimum(np.floor(seconds / period[:, None]), MANY_SAMPLES)
     shown = samples.sum(axis=1) >= 1
-    out = np.zeros((series_cell.size, 2))
+    out = np.zeros((n_series, 2))
     for s in np.unique(read.series[shown]):
         out[s] = np.median(samples[shown & (read.series == s)], axis=0)
     return out
 
 
-def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArray[Any]]:
+def _window_data(
+    readings: PowerReadings, prefill_s: Floats, n_series: int
+) -> dict[str, NDArray[Any]]:
     """List the ways in which whole samples can fill each window. shape: (way,).
 
     A way is a number of samples of prefill, of decode and of idle time, and the range of the
     window's offset in which the first two come out so; ``window_reading`` says whose it is.
     """
     slow = readings.kind("window")
-    prefill_s = known_prefill(readings, series_cell)[slow]
-    read = readings.take(slow)
+    read, prefill_s = readings.take(slow), prefill_s[slow]
     period = np.array([s.period_s for s in read.sensors])[read.sensor]
     prefill, busy = prefill_s / period, (prefill_s + read.decode_s) / period
     counted = (read.samples > 0)[:, None]
@@ -150,14 +158,14 @@ def _window_data(readings: PowerReadings, series_cell: Ints) -> dict[str, NDArra
     possible = once & (split >= 0) & (split <= whole) & (idle >= 0) & (idle < IDLE_SAMPLES)
     possible &= (high > low) & (idle + whole > 0)
     # Where nothing else tells of prefill's power, a stall would be taken for it.
-    unknown = readings.busy(series_cell.size)[read.series, PREFILL] == 0
+    unknown = readings.busy(n_series)[read.series, PREFILL] == 0
     possible &= ~(unknown & readings.stalled()[slow])[:, None]
     reading, way = np.nonzero(possible)
     # No way at all: so many samples are not of this run, and say nothing of its power.
     explained = possible.any(axis=1)
     sizes = {"low": low, "high": high, "prefill": split, "decode": whole - split, "idle": idle}
     columns = {n: np.broadcast_to(v, possible.shape)[reading, way] for n, v in sizes.items()}
-    loose = readings.loose(series_cell.size)[slow].astype(float)
+    loose = readings.loose(n_series)[slow].astype(float)
     return {
         "window_reading": (np.cumsum(explained) - 1)[reading],
         "reading_counted": counted[explained, 0].astype(float),

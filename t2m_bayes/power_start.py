@@ -108,7 +108,7 @@ def power_start(
         for name, prior in priors.items()
         if dims.get(name, 1)
     }
-    samples = usual_samples(readings, series_cell)
+    samples = usual_samples(readings, prefill_s, series_cell.size)
     return near | {
         "log_idle_raw": np.full(len(coords.machines()[0]), np.log(idle_w)),
         "log_prefill_w_device": np.full(n_devices, usual[0]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
@@ -152,12 +153,14 @@ class Regression(BaseEstimator):  # type: ignore[misc]
         for values in (draws, expected):
             if {"prefill_s", "decode_s"} <= set(values):
                 values["total_s"] = values["prefill_s"] + values["decode_s"]
-        cells = zip(requests.llm, requests.device, covered, strict=True)
-        answered = dict.fromkeys(f"{llm} | {device}" for llm, device, ours in cells if ours)
+        coords = self.coords_
+        fitted = {(coords.llms[m], coords.devices[d]) for m, d in coords.cells}
+        answered = compress(zip(requests.llm, requests.device, strict=True), covered)
         warnings += [
-            f"{self.name} was fitted to no run of {cell}: it goes by other LLMs or devices"
-            for cell in answered
-            if cell not in self.coords_.cell_names()
+            f"{self.name} was fitted to no run of {llm} | {device}: "
+            "it goes by other LLMs or devices"
+            for llm, device in dict.fromkeys(answered)
+            if (llm, device) not in fitted
         ]
         return Prediction(
             draws={m: draws[m][None] for m in self.metrics},
