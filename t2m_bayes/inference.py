@@ -33,7 +33,7 @@ from t2m_bayes.priors import (
 )
 from t2m_bayes.requests import make_requests
 from t2m_bayes.sampling import Sampling, compile_graph, sample_graph
-from t2m_bayes.schema import data_hash
+from t2m_bayes.schema import ENERGIES, data_hash
 from t2m_bayes.time_start import time_start
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class Compiled:
             },
             evidence=found,
         )
-        checks = [*sampler, monte_carlo_check(_reported(fitted)), *more]
+        checks = [*sampler, monte_carlo_check(measured_predictions(fitted)), *more]
         about = {**fitted.provenance, "checks": [check.to_dict() for check in checks]}
         return replace(fitted, provenance=about)
 
@@ -375,10 +375,19 @@ def _joined(parts: Sequence[xr.DataTree]) -> xr.DataTree:
     )
 
 
-def _reported(fit: Fit) -> xr.Dataset:
+def measured_predictions(fit: Fit) -> xr.Dataset:
     """Return expected short and long runs of whatever was measured, in its own session.
 
-    Without the noise of single runs: its draws are independent whatever the chains do.
+    Without the noise of single runs: its draws are independent whatever the chains do. Energy and
+    power are those of cells where a sensor was read: others rest on the prior, whose long tail no
+    number of draws pins.
+
+    Args:
+        fit: The fit.
+
+    Returns:
+        The predictions of each metric. dims: chain, draw, and ``request`` for times,
+        ``watched_request`` for energy and power.
     """
     import xarray as xr
 
@@ -388,9 +397,25 @@ def _reported(fit: Fit) -> xr.Dataset:
     llm, device, inputs, outputs = zip(*asked, strict=True)
     requests = make_requests(fit, list(llm), list(inputs), list(outputs), device=list(device))
     expected = predict(fit, requests, session="same").expected
+    watched = {
+        cells[cell]
+        for (cell, _), reads in zip(coords.series, fit.reads, strict=True)
+        if reads.prefill_power or reads.decode_power or reads.idle_power
+    }
+    with_power = [(m, d) in watched for m, d, *_ in asked]
     # Without prefill readings its time, and the total, are unknown.
     known = {metric: draws for metric, draws in expected.items() if np.isfinite(draws).all()}
-    return xr.Dataset({m: (("chain", "draw", "request"), draws) for m, draws in known.items()})
+    return xr.Dataset(
+        {
+            metric: (
+                (("chain", "draw", "watched_request"), draws[..., with_power])
+                if metric in ENERGIES
+                else (("chain", "draw", "request"), draws)
+            )
+            for metric, draws in known.items()
+            if metric not in ENERGIES or watched
+        }
+    )
 
 
 def _saved(models: Sequence[pm.Model]) -> dict[str, tuple[str, ...]]:

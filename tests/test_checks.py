@@ -36,7 +36,7 @@ from t2m_bayes.evidence.sampler import (
 )
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
-from t2m_bayes.inference import CAREFUL, Compiled, sample_well
+from t2m_bayes.inference import CAREFUL, Compiled, measured_predictions, sample_well
 from t2m_bayes.priors import Prior
 from t2m_bayes.sampling import Sampling
 
@@ -195,6 +195,16 @@ def test_too_few_draws_are_noticed(small_compiled: Compiled, small_posterior: Po
     short = tampered_draws(small_posterior[0], lambda sample: sample.isel(draw=slice(0, 20)))
     found = failed(sampled(short, small_compiled))
     assert {"bulk ESS", "tail ESS", "Monte Carlo error"} <= found
+
+
+def test_bounds_of_energy_are_checked_where_a_sensor_was_read(small_fit: Fit) -> None:
+    """The server's samples have no power: its energy is the prior's, wide and with a long tail."""
+    predictions = measured_predictions(small_fit)
+    cells = len(small_fit.coords.cells)
+    on_server = sum(small_fit.coords.devices[d] == "server" for _, d in small_fit.coords.cells)
+    assert 0 < on_server < cells
+    assert predictions.sizes["request"] == 4 * cells
+    assert predictions["energy_j"].sizes["watched_request"] == 4 * (cells - on_server)
 
 
 def test_a_stuck_chain_is_noticed(small_compiled: Compiled, small_posterior: Posterior) -> None:
