@@ -479,6 +479,15 @@ def test_evaluate_says_what_it_cannot_score(
     assert "no run can be scored" in refused("evaluate", "--fit", small_fit_folder, "--runs", path)
 
 
+def test_evaluate_says_where_to_find_missing_prompt_lengths(
+    small_files: Path, small_fit_folder: Path
+) -> None:
+    words = ("evaluate", "--model", "8B", "--fit", small_fit_folder, "--tegra")
+    tegra = small_files / "tegra" / "profiling_combined_DSR1-Llama-8B.csv"
+    assert "add --server" in refused(*words, tegra)
+    assert "decode_s" in ok(*words, tegra, "--server", small_files / "server").stdout
+
+
 def test_demo(tmp_path: Path, no_sampling: list[tuple]) -> None:
     result = ok("demo", "--output", tmp_path / "demo", "--no-progress")
     assert len(no_sampling) == 1

@@ -198,6 +198,8 @@ def _within_reach(
     if len(known) < len(reach):
         notes.append(f"{len(reach) - len(known)} runs without input tokens were left out")
     if known.empty:
+        if len(reach):
+            notes.append("a Tegra CSV has none: add --server with its runs of the same questions")
         raise DataError("\n  ".join(["no run can be scored", *notes]))
     return known.reset_index(drop=True), notes
 
