@@ -167,15 +167,7 @@ def calibrate(
     compiled = compile_model(runs, sampler="pymc")
     prior = draw_prior(compiled.model, seed=sampling.seed, draws=simulations)
     truth = prior["prior"].to_dataset()[[v.name for v in compiled.model.free_RVs]]
-    setup = {
-        "rows": len(runs),
-        "cells": compiled.design.coords.cell_names(),
-        "data_sha256": data_hash(runs.frame),
-        "priors": {name: [p.kind, p.centre, p.sd] for name, p in compiled.priors.items()},
-        "sampling": asdict(sampling),
-        "levels": LEVELS,
-        "versions": package_versions(),
-    }
+    setup = setup_of(compiled, sampling)
     done = Calibration(
         setup | {"created": datetime.now(UTC).strftime("%Y-%m-%d")}, list(_labels(truth))
     )
@@ -201,6 +193,27 @@ def calibrate(
         done.save(path)
     report(simulations)
     return done
+
+
+def setup_of(compiled: Compiled, sampling: Sampling) -> dict[str, Any]:
+    """Return what the ranks of a calibration depend on, as plain JSON values.
+
+    Args:
+        compiled: The model of time and its table; of the priors, those count that it uses.
+        sampling: How each simulation is sampled.
+    """
+    used = {*compiled.model.named_vars, *(rates.spread for rates in compiled.rates)}
+    return {
+        "rows": len(compiled.frame),
+        "cells": compiled.design.coords.cell_names(),
+        "data_sha256": data_hash(compiled.frame),
+        "priors": {
+            name: [p.kind, p.centre, p.sd] for name, p in compiled.priors.items() if name in used
+        },
+        "sampling": asdict(sampling),
+        "levels": LEVELS,
+        "versions": package_versions(),
+    }
 
 
 def _fit(

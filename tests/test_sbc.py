@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from t2m_bayes import sbc
+from t2m_bayes.cli.options import sample_paths
 from t2m_bayes.errors import DataError
+from t2m_bayes.inference import compile_model
+from t2m_bayes.loading import load
 from t2m_bayes.pictures import calibration_picture
 from t2m_bayes.sampling import Sampling
 from t2m_bayes.sbc import LEVELS, Calibration
@@ -60,6 +63,15 @@ def test_ranks_come_back_and_are_drawn(tmp_path: Path) -> None:
     path.write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match="does not hold the ranks"):
         Calibration.load(path)
+
+
+def test_the_shipped_ranks_are_of_the_shipped_model() -> None:
+    """`t2m calibrate --output docs/calibration` shows them, and refuses those of another setup."""
+    shipped = Calibration.load(Path(__file__).parents[1] / "docs" / "calibration" / "ranks.json")
+    table = sbc.small_runs(load(*sample_paths()))
+    setup = sbc.setup_of(compile_model(table, sampler="pymc"), sbc.SAMPLING)
+    depends = setup.keys() - {"versions"}
+    assert {k: shipped.setup[k] for k in depends} == {k: setup[k] for k in depends}
 
 
 @pytest.mark.slow
