@@ -36,7 +36,13 @@ from t2m_bayes.formulas import (
     noise_width,
     prefill_compute_time,
 )
-from t2m_bayes.octaves import WIDE, octave_middles, octave_shares, octaves_read
+from t2m_bayes.octaves import (
+    WIDE,
+    lone_octaves,
+    octave_middles,
+    octave_shares,
+    octaves_read,
+)
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
 from t2m_bayes.priors import (
     KV_SHARE,
@@ -226,16 +232,27 @@ def latency_model(
             if coords.octaves:
                 # Departures from the line in context, which a device's LLMs share in part.
                 tau_octave = prior("tau_octave", dims="device")[:, None]
-                effect = pm.Normal("octave_effect", 0, 1, dims=("device", "octave")) * tau_octave
                 main = data["cell_decode_series"]
                 middles = octave_middles(coords.octaves)
+                line = level[main][:, None] + pt.log1p(context[main][:, None] * middles)
+                # What one LLM alone shows of an octave pins the device's part, not its own share.
+                lone = data["cell_lone_octave"]
+                nothing = pt.zeros((len(coords.devices), len(coords.octaves)))
+                effect = partially_pooled(
+                    "octave_effect",
+                    nothing[cell_device].inc(lone),
+                    0.0,
+                    tau_octave,
+                    ("device", "octave"),
+                    pinned=nothing[cell_device].inc(lone * line),
+                )
                 departure = partially_pooled(
                     "octave_departure",
-                    data["cell_read_octave"],
+                    data["cell_read_octave"] - lone,
                     effect[cell_device],
                     (prior("octave_own") * tau_octave)[cell_device],
                     ("cell", "octave"),
-                    pinned=level[main][:, None] + pt.log1p(context[main][:, None] * middles),
+                    pinned=line,
                 )
                 shares = data["decode_octave"] * departure[series_cell][s]
                 mean = mean * pt.exp(shares.sum(axis=-1))
@@ -441,9 +458,12 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     octaves = {}
     if coords.octaves:
         shares = octave_shares(design.decode_input, design.decode_output, coords.octaves)
+        octave_read = octaves_read(series_cell[design.decode_series], shares, n_cells)
+        cell_device = np.array([d for _, d in coords.cells])
         octaves = {
             "cell_decode_series": decode_main_series(design),
-            "cell_read_octave": octaves_read(series_cell[design.decode_series], shares, n_cells),
+            "cell_read_octave": octave_read,
+            "cell_lone_octave": lone_octaves(octave_read, cell_device),
             "decode_octave": shares.T,
         }
     return {

@@ -89,6 +89,17 @@ def octaves_read(cell: NDArray[np.integer[Any]], shares: Floats, cells: int) -> 
     return (held >= OCTAVE_READINGS).astype(float)
 
 
+def lone_octaves(read: Floats, device: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Return whether a cell is the only one of its device to read an octave. shape: (cell, octave).
+
+    Args:
+        read: What :func:`octaves_read` returns. shape: (cell, octave)
+        device: Device of each cell. shape: (cell,)
+    """
+    same = (device[:, None] == device).astype(float)
+    return read * (same @ read == 1)
+
+
 def _ends(octave: int) -> tuple[float, float]:
     """Return the contexts that an octave lies between: beyond the first, up to the second."""
     high = FIRST_TOKENS * 2**octave if octave < OCTAVES - 1 else np.inf

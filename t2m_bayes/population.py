@@ -429,8 +429,8 @@ def _octaves(fit: Fit, cell: int | None, d: int | None, normal: Any) -> dict[int
             found[octave] = fit.flat("octave_departure")[:, cell, read]
             continue
         shared = d is not None and read is not None
-        z = fit.flat("octave_effect")[:, d, read] if shared else normal()
-        found[octave] = tau * z + own * normal()
+        effect = fit.flat("octave_effect")[:, d, read] if shared else tau * normal()
+        found[octave] = effect + own * normal()
     return found
 
 

@@ -25,6 +25,14 @@ AROUND: Final = (-1, 0, 1)
 MANY_SAMPLES: Final = 20
 """Busy samples of a slow sensor's window whose relative error outweighs the absolute one."""
 
+SETTLED_S: Final = 0.5
+"""Length of a phase in which a fast sensor gets near its power: three usual lags, in seconds."""
+
+LAG_PINNED: Final = (1.5, 0.5)
+"""Powers of what prefill draws, and of what decode keeps of it, over which a fast sensor's lags are
+pinned. A short prefill shows what it draws beyond idling, a third of it, over the lag; a decode
+shows the lag times what was not kept, most of it."""
+
 NEVER_S: Final = 1e-6
 """Length given to a phase that a run does not have, in seconds; its share is zero."""
 
@@ -58,7 +66,7 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         "cell_read_context": np.minimum(
             np.bincount(series_cell, read("window", "phase") * busy[:, DECODE], cells), 1.0
         ),
-        "series_read_power": busy,
+        "series_pins_power": pins_power(readings, n),
         "series_read_idle": (readings.idle(n) > 0).astype(float),
         "series_read_window": read("window"),
         "series_read_sensor": read("window", "phase", "mean"),
@@ -67,6 +75,24 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         **_lagged_data(readings, n),
         **_mean_data(readings.take(readings.kind("mean"))),
     }
+
+
+def pins_power(readings: PowerReadings, n_series: int) -> Floats:
+    """Return 1 where a series' readings pin the power of a phase closer than its cell does, else 0.
+
+    Of phases that a fast sensor's lag outlasts, readings show power over lag: both are open, and a
+    level sampled for itself would drag its cell's along. shape: (series, 2)
+
+    Args:
+        readings: The readings.
+        n_series: Number of series.
+    """
+    longest = np.zeros((n_series, 2))
+    seconds = np.stack([np.nan_to_num(readings.prefill_s), readings.decode_s], axis=1)
+    np.maximum.at(longest, readings.series, seconds)
+    others = np.bincount(readings.series[~readings.kind("phase")], minlength=n_series) > 0
+    settled = others[:, None] | (longest >= SETTLED_S)
+    return ((readings.busy(n_series) > 0) & settled).astype(float)
 
 
 def known_context(readings: PowerReadings) -> Floats:

@@ -11,7 +11,7 @@ import pytensor.tensor as pt
 
 from t2m_bayes.formulas import decode_power
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
-from t2m_bayes.power_data import power_data
+from t2m_bayes.power_data import LAG_PINNED, power_data
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, SESSION_TAIL
 from t2m_bayes.sensor import (
     IDLE_SAMPLES,
@@ -147,7 +147,7 @@ def power_model(
             cell = partially_pooled(f"log_{phase}_w", read, of_size, tau, "cell")
             busy[phase] = partially_pooled(
                 f"log_{phase}_w_series",
-                data["series_read_power"][:, f],
+                data["series_pins_power"][:, f],
                 cell[series_cell],
                 tau_session,
                 "series",
@@ -217,8 +217,8 @@ def power_model(
             _add_windows(data, levels_w, errors, offset, unread[s], tail, len(sensors))
         if any(s.kind == "phase" for s in sensors):
             s, idle_w, prefill_w, decode_w = watts("phase", of_context("phase"))
-            # How decodes differ by their prompts shows the product of lag and what is kept.
             log_keep = prior("log_keep", dims="device")
+            pinned_over = pt.stack([busy["prefill"], log_keep[series_device]], axis=1)
             lag_s = pt.exp(
                 partially_pooled(
                     "log_sensor_lag_series",
@@ -226,7 +226,7 @@ def power_model(
                     prior("log_sensor_lag", dims="part"),
                     prior("spread_sensor_lag"),
                     ("series", "part"),
-                    pinned=pt.stack([0 * log_keep, log_keep], axis=1)[series_device],
+                    pinned=-np.array(LAG_PINNED) * pinned_over,
                 )
             )[s]
             prefill, decode = lagged_phases(

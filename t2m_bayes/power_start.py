@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from t2m_bayes.blocks import block_levels
-from t2m_bayes.power_data import NEVER_S, known_prefill, usual_samples
+from t2m_bayes.power_data import LAG_PINNED, NEVER_S, known_prefill, pins_power, usual_samples
 from t2m_bayes.power_design import DECODE, PREFILL
 from t2m_bayes.priors import POWER_SPREAD
 from t2m_bayes.sensor import IDLE_SAMPLES, USUAL_IDLE, lagged_phases
@@ -89,13 +89,15 @@ def power_start(
             idle[s], *levels, prefill_lag, decode_lag = _fast_start(readings.take(fast), priors)
             shown = np.isin((PREFILL, DECODE), readings.part[fast])
             busy[shown, s] = np.array(levels)[shown]
-            lags[s, shown] = np.array([prefill_lag, decode_lag + log_keep])[shown]
+            pinned = np.array(LAG_PINNED) * [levels[PREFILL], log_keep]
+            lags[s, shown] = ([prefill_lag, decode_lag] - pinned)[shown]
     cell = np.full((2, len(coords.cells)), off)
     for phase in range(2):
         for c in range(len(coords.cells)):
             levels = busy[phase, (series_cell == c) & (read[:, phase] > 0)]
             if levels.size:
                 cell[phase, c] = np.median(levels) + 0.02
+    of_series = np.where(pins_power(readings, series_cell.size).T > 0, busy, off)
     usual = [np.median(c[c != off]) if (c != off).any() else np.log(idle_w) + 1 for c in cell]
     dims = {
         "log_keep": n_devices,
@@ -117,8 +119,8 @@ def power_start(
         "log_idle_series_raw": idle,
         "log_prefill_w_raw": cell[0],
         "log_decode_w_raw": cell[1],
-        "log_prefill_w_series_raw": busy[0],
-        "log_decode_w_series_raw": busy[1],
+        "log_prefill_w_series_raw": of_series[0],
+        "log_decode_w_series_raw": of_series[1],
         "idle_share": np.tile(share, (n_sensors, 1)),
         "log_noise_power_series_raw": noise,
         "log_sample_error_series_raw": np.full(series_cell.size, 0.8),

@@ -109,8 +109,13 @@ def _decode(
         main, middles = data["cell_decode_series"], octave_middles(design.coords.octaves)
         line = empty_level[main, None] + np.log1p(np.exp(cost)[main, None] * middles)
         start["tau_octave"] = np.full(len(design.coords.devices), near["tau_octave"])
-        start["octave_effect"] = np.full((len(design.coords.devices), middles.size), OFF)
-        start["octave_departure_raw"] = np.where(data["cell_read_octave"] > 0, line, OFF)
+        lone = data["cell_lone_octave"]
+        effect = np.full((len(design.coords.devices), middles.size), OFF)
+        alone, octave = np.nonzero(lone)
+        device = np.array([d for _, d in design.coords.cells])
+        effect[device[alone], octave] = line[alone, octave]
+        start["octave_effect_raw"] = effect
+        start["octave_departure_raw"] = np.where(data["cell_read_octave"] > lone, line, OFF)
     if design.blocks:
         start["decode_block_effect_raw"] = block_levels(
             design.blocks, design.decode_block, steps, np.log(design.decode_output - 1)

@@ -153,7 +153,7 @@ def test_a_phase_that_hardly_any_window_shows_has_no_level_of_its_own() -> None:
         readings = make_design(frame).power
         assert readings is not None
         data = power_data(readings, np.array([0]), 1)
-        assert data["series_read_power"].tolist() == [[0 if loose else 1, 1]]
+        assert data["series_pins_power"].tolist() == [[0 if loose else 1, 1]]
         shows = (prefill_s > 1)[data["window_reading"]]
         np.testing.assert_array_equal(data["window_loose"], np.c_[shows & loose, 0 * shows])
 
@@ -168,7 +168,7 @@ def test_a_stalled_prefill_does_not_show_what_prefill_draws() -> None:
     assert readings is not None
     np.testing.assert_array_equal(readings.stalled(), stalled)
     data = power_data(readings, np.array([0]), 1)
-    assert data["series_read_power"].tolist() == [[0, 1]]
+    assert data["series_pins_power"].tolist() == [[0, 1]]
     assert data["reading_counted"].size == 14
     # Long prompts take long without any stall, and say what prefill draws.
     prompts = np.where(stalled, 2_000.0, 100.0)
@@ -249,7 +249,7 @@ def test_blocks_of_power_are_prompts_in_prefill_and_cells_in_decode() -> None:
     assert readings is not None
     data = power_data(readings, np.array([0]), 1)
     assert data["series_blocked"].tolist() == data["series_read_phase"].tolist() == [[0, 1]]
-    assert data["series_read_power"].tolist() == [[0, 1]]
+    assert data["series_pins_power"].tolist() == [[0, 1]]
 
 
 def test_a_prompt_nobody_recorded_counts_as_a_usual_one_in_decodes_power() -> None:

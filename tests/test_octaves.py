@@ -19,6 +19,7 @@ from t2m_bayes.octaves import (
     FIRST_TOKENS,
     OCTAVES,
     WIDE,
+    lone_octaves,
     octave_middles,
     octave_shares,
     octaves_read,
@@ -57,6 +58,12 @@ def test_an_octave_needs_three_runs_worth_of_steps() -> None:
     cell = np.array([0, 0, 0, 0, 1])
     shares = np.array([[1, 1, 0.5, 0.5, 1], [0, 0, 0.5, 0.5, 0]])
     assert octaves_read(cell, shares, 2).tolist() == [[1, 0], [0, 0]]
+
+
+def test_an_octave_is_lone_where_no_other_llm_of_the_device_read_it() -> None:
+    read = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 1]], dtype=float)
+    lone = lone_octaves(read, np.array([0, 0, 1]))
+    assert lone.tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]
 
 
 def test_the_predictor_has_the_octaves_of_the_model(
@@ -106,7 +113,7 @@ def test_an_llm_new_to_the_device_shares_its_octaves(wide_fit: Fit) -> None:
     """An attention kernel is the device's; what it costs each LLM is that LLM's."""
     octave = wide_fit.coords.octaves.index(2)
     tau = wide_fit.flat("tau_octave")[:, 0]
-    of_device = tau * wide_fit.flat("octave_effect")[:, 0, octave]
+    of_device = wide_fit.flat("octave_effect")[:, 0, octave]
     own = _off_the_line(wide_fit, "14B", 300) - of_device
     scale = wide_fit.flat("octave_own") * tau
     assert 0.85 < np.std(own / scale) < 1.15
