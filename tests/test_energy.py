@@ -17,7 +17,7 @@ from t2m_bayes.design import make_design
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.formulas import REFERENCE_CONTEXT
-from t2m_bayes.power_data import known_context, power_data
+from t2m_bayes.power_data import LAG_PINNED, known_context, power_data
 from t2m_bayes.power_design import measured_energy, named_rails, parse_rails
 from t2m_bayes.power_population import power_draws
 from t2m_bayes.power_start import power_start
@@ -220,13 +220,24 @@ def fast_readings(*phases: str) -> pd.DataFrame:
     return frame
 
 
+def test_a_phase_that_the_lag_outlasts_is_sampled_by_its_cell() -> None:
+    frame = fast_readings("prefill", "decode")
+    brief = frame.assign(prefill_s=frame["prefill_s"] / 2)
+    for runs, pinned in ((frame, [[1, 1]]), (brief, [[0, 1]])):
+        readings = make_design(runs).power
+        assert readings is not None
+        data = power_data(readings, np.array([0]), 1)
+        assert data["series_pins_power"].tolist() == pinned
+        assert data["cell_read_power"].tolist() == [[1, 1]]
+
+
 def test_a_fast_sensors_chains_start_at_its_least_squares() -> None:
     design = make_design(fast_readings("prefill", "decode"))
     assert design.power is not None
     priors = load_priors()
     start = power_start(design.coords, design.power, priors)
-    # The lag of decode is sampled times the share that is kept.
-    keep = np.exp(priors["log_keep"].near_middle)
+    # Lags are sampled over what pins them.
+    over = np.array([45, np.exp(priors["log_keep"].near_middle)]) ** LAG_PINNED
     found = {
         name: np.exp(start[f"log_{name}_series_raw"]).ravel()
         for name in ("idle", "prefill_w", "decode_w", "sensor_lag")
@@ -234,7 +245,7 @@ def test_a_fast_sensors_chains_start_at_its_least_squares() -> None:
     assert found["idle"] == pytest.approx([15], rel=0.05)
     assert found["prefill_w"] == pytest.approx([45], rel=0.03)
     assert found["decode_w"] == pytest.approx([50], rel=0.03)
-    assert found["sensor_lag"] == pytest.approx([0.2, 0.4 * keep], rel=0.25)
+    assert found["sensor_lag"] == pytest.approx([0.2, 0.4] / over, rel=0.25)
 
 
 def test_blocks_of_power_are_prompts_in_prefill_and_cells_in_decode() -> None:
