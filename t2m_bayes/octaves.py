@@ -97,7 +97,7 @@ def lone_octaves(read: Floats, device: NDArray[np.integer[Any]]) -> NDArray[np.f
         device: Device of each cell. shape: (cell,)
     """
     same = (device[:, None] == device).astype(float)
-    return read * (same @ read == 1)
+    return np.where(same @ read == 1, read, 0.0)
 
 
 def _ends(octave: int) -> tuple[float, float]:
