@@ -67,14 +67,20 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, dict
 def _samples(
     folders: pytest.TempPathFactory, device: str | None = None
 ) -> tuple[Runs, NDArray[np.int_]]:
-    """Return the samples of all worlds, or those of one device, and each row's world."""
+    """Return the samples of all worlds, or a device's whose prompt and prefill are known.
+
+    Beside them the world of each row.
+    """
     frames, reports = [], []
     for seed in range(WORLDS):
         folder = folders.mktemp(f"world{seed}")
         write_samples(folder, seed)
         runs = load(folder / "server", folder / "tegra")
         frame = runs.frame
-        frames.append(frame if device is None else frame[frame["device"] == device])
+        if device is not None:
+            known = frame[["input_tokens", "prefill_s"]].notna().all(axis=1)
+            frame = frame[known & (frame["device"] == device)]
+        frames.append(frame)
         reports += runs.reports
     owner = np.repeat(np.arange(WORLDS), [len(frame) for frame in frames])
     return Runs(pd.concat(frames, ignore_index=True), tuple(reports)), owner
