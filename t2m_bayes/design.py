@@ -34,6 +34,10 @@ PINNED: Final = 5.0
 LEAST_STEP: Final = 0.1
 """Least share of the mean step that a line through a series' steps may leave an empty context."""
 
+USUAL_RISE: Final = 0.05
+"""Spread of the rises of measured tables about their physics, relative to a tile's width over its
+middle."""
+
 FLAT_GROWTH: Final = 0.25
 """Largest slope of log prefill over log prompt that shows the floor under it."""
 
@@ -267,16 +271,24 @@ def stair_anchor(design: Design) -> Floats:
     return group_medians(tile_middle(tile), stair, tokens)
 
 
-def stair_spread(design: Design) -> Floats:
-    """Return the span of the prompt lengths read on each stair, in tokens. shape: (stair,)."""
-    tokens = design.prompt_tokens[design.prefill_prompt]
+def rises_pinned(design: Design) -> NDArray[np.bool_]:
+    """Return whether readings tell more of each stair's rise than its population. shape: (stair,).
+
+    They do where a line through the logs of its times has a slope that is known to less than
+    :data:`USUAL_RISE`.
+    """
+    pinned = np.zeros(len(design.coords.stairs), dtype=bool)
+    tile = np.array(design.coords.tiles, dtype=float)[[t for _, t in design.coords.stairs]]
+    usual = USUAL_RISE * TILE / tile_middle(tile)
     stair = design.prompt_stair[design.prefill_prompt]
-    low = np.full(len(design.coords.stairs), np.inf)
-    high = np.full(len(design.coords.stairs), -np.inf)
-    np.minimum.at(low, stair, tokens)
-    np.maximum.at(high, stair, tokens)
-    span: Floats = np.maximum(high - low, 0.0)
-    return span
+    position = design.prompt_tokens[design.prefill_prompt] / TILE
+    log_s = np.log(design.prefill_s)
+    for k in np.unique(stair):
+        x, y = position[stair == k], log_s[stair == k]
+        if x.size > 3 and np.ptp(x) > 0:
+            _, covariance = np.polyfit(x - x.mean(), y, 1, cov=True)
+            pinned[k] = np.sqrt(covariance[0, 0]) < usual[k]
+    return pinned
 
 
 def stair_series(design: Design) -> Ints:

@@ -21,10 +21,10 @@ from t2m_bayes.design import (
     floor_shown,
     main_series,
     prompt_ratio,
+    rises_pinned,
     series_context,
     stair_anchor,
     stair_series,
-    stair_spread,
     tile_middle,
     tiles_read,
 )
@@ -484,7 +484,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
         "stair_read": (readings >= STAIR_READINGS).astype(float),
         "stair_anchor": anchor,
         "stair_series": stair_series(design),
-        "stair_rise_read": (stair_spread(design) >= TILE / 4).astype(float),
+        "stair_rise_read": rises_pinned(design).astype(float),
         **block_data(
             "block",
             "decode",

@@ -12,7 +12,7 @@ import xarray as xr
 from xarray import DataTree
 
 from t2m_bayes import fits
-from t2m_bayes.design import floor_shown, make_design, tile_of
+from t2m_bayes.design import floor_shown, make_design, rises_pinned, tile_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
@@ -280,6 +280,25 @@ def test_a_flat_prefill_shows_the_floor(small_runs: Runs) -> None:
     design = make_design(frame.assign(prefill_s=steep, total_s=np.nan))
     llms = [design.coords.llms[m] for m, _ in design.coords.cells]
     np.testing.assert_array_equal(floor_shown(design), [m == "DSR1-Qwen-1.5B" for m in llms])
+
+
+def test_many_precise_readings_pin_a_rise_and_few_or_noisy_ones_do_not() -> None:
+    rng = np.random.default_rng(0)
+    runs = [("many", 60, 0.002), ("noisy", 60, 0.2), ("few", 3, 0.002)]
+    frame = pd.concat(
+        pd.DataFrame({"llm": llm, "input_tokens": np.linspace(130, 190, n).round()}).assign(
+            prefill_s=lambda f, noise=noise: (
+                f["input_tokens"] * np.exp(rng.normal(-7, noise, len(f)))
+            )
+        )
+        for llm, n, noise in runs
+    ).assign(device="server", session="a", params_b=8.0, bytes_per_param=2.0, output_tokens=1)
+    design = make_design(frame.reset_index(drop=True))
+    pinned = {
+        design.coords.llms[design.coords.cells[c][0]]: bool(p)
+        for (c, _), p in zip(design.coords.stairs, rises_pinned(design), strict=True)
+    }
+    assert pinned == {"many": True, "noisy": False, "few": False}
 
 
 def test_unknown_prompt_lengths_keep_their_decode(small_runs: Runs) -> None:
