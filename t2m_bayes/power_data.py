@@ -28,11 +28,6 @@ MANY_SAMPLES: Final = 20
 SETTLED_S: Final = 0.5
 """Length of a phase in which a fast sensor gets near its power: three usual lags, in seconds."""
 
-LAG_PINNED: Final = (1.5, 0.5)
-"""Powers of what prefill draws, and of what decode keeps of it, over which a fast sensor's lags are
-pinned. A short prefill shows what it draws beyond idling, a third of it, over the lag; a decode
-shows the lag times what was not kept, most of it."""
-
 NEVER_S: Final = 1e-6
 """Length given to a phase that a run does not have, in seconds; its share is zero."""
 
@@ -216,14 +211,19 @@ def _lagged_data(readings: PowerReadings, n_series: int) -> dict[str, NDArray[An
     if of_blocks:
         of_blocks["series_blocked"] = of_blocks["series_blocked"].reshape(-1, 2)
     counts = np.bincount(group, minlength=2 * n_series)
+    prefill_s = np.maximum(np.nan_to_num(read.prefill_s), NEVER_S)
+    usual_s = np.full(n_series, NEVER_S)
+    for s in np.unique(read.series):
+        usual_s[s] = np.median(prefill_s[read.series == s])
     return of_blocks | {
+        "series_prefill_s": usual_s,
         "series_read_phase": (counts > 0).astype(float).reshape(-1, 2),
         "phase_series": read.series,
         "phase_sensor": read.sensor,
         "phase_part": (read.part == DECODE).astype(float),
         "log_phase": np.log(read.power_w),
         "phase_context": known_context(read),
-        "phase_prefill_s": np.maximum(np.nan_to_num(read.prefill_s), NEVER_S),
+        "phase_prefill_s": prefill_s,
         "phase_decode_s": np.maximum(read.decode_s, NEVER_S),
     }
 

@@ -46,6 +46,9 @@ STALLED: Final = 1.5
 WHOLE_RUN, PREFILL, DECODE = 2, 0, 1
 """What a reading is of."""
 
+PHASES: Final = ("prefill", "decode")
+"""Names of :data:`PREFILL` and :data:`DECODE`."""
+
 NUMBERS: Final = (
     *("input_tokens", "output_tokens", "prefill_s", "decode_s", "total_s", "energy_j", "power_w"),
     *("prefill_energy_j", "decode_energy_j", "n_power_samples", "sensor_period_s"),

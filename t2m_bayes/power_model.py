@@ -11,13 +11,16 @@ import pytensor.tensor as pt
 
 from t2m_bayes.formulas import decode_power
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
-from t2m_bayes.power_data import LAG_PINNED, power_data
+from t2m_bayes.power_data import power_data
+from t2m_bayes.power_design import DECODE, PHASES, PREFILL
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, SESSION_TAIL
 from t2m_bayes.sensor import (
     IDLE_SAMPLES,
     USUAL_IDLE,
+    decode_lag_open,
     lagged_phases,
     offset_probability,
+    prefill_lag_open,
     window_error_w,
     window_offset,
     window_sum_sd_w,
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
     from t2m_bayes.power_design import PowerReadings
     from t2m_bayes.priors import DeviceRates, Prior
 
-
-PHASES: Final = ("prefill", "decode")
 
 IDLE_PRIOR: Final = (1.0, 4.0, 30.0, 4.0, 1.0)
 """Dirichlet prior of the idle samples of a window: one before the run and one after, mostly. It
@@ -218,25 +219,38 @@ def power_model(
         if any(s.kind == "phase" for s in sensors):
             s, idle_w, prefill_w, decode_w = watts("phase", of_context("phase"))
             log_keep = prior("log_keep", dims="device")
-            pinned_over = pt.stack([busy["prefill"], log_keep[series_device]], axis=1)
-            lag_s = pt.exp(
-                partially_pooled(
-                    "log_sensor_lag_series",
-                    data["series_read_phase"],
-                    prior("log_sensor_lag", dims="part"),
-                    prior("spread_sensor_lag"),
-                    ("series", "part"),
-                    pinned=-np.array(LAG_PINNED) * pinned_over,
+            usual, spread = prior("log_sensor_lag", dims="part"), prior("spread_sensor_lag")
+
+            def lag_s(part: int, open_to: Any) -> Any:
+                """Return a phase's lag in each series, whose product with that is pinned."""
+                read = data["series_read_phase"][:, part]
+                name, pinned = f"log_{PHASES[part]}_lag_series", pt.log(open_to)
+                return pt.exp(
+                    partially_pooled(name, read, usual[part], spread, "series", pinned=pinned)
                 )
-            )[s]
+
+            before_w, keep = pt.exp(idle), pt.exp(log_keep)[series_device]
+            settles = data["series_pins_power"][:, PREFILL]
+            of_prefill = lag_s(PREFILL, prefill_lag_open(before_w, own_w["prefill"], settles))
+            of_decode = lag_s(
+                DECODE,
+                decode_lag_open(
+                    before_w,
+                    own_w["prefill"],
+                    pt.exp(busy["decode"] + pinned["decode"]),
+                    data["series_prefill_s"],
+                    of_prefill,
+                    keep,
+                ),
+            )
             prefill, decode = lagged_phases(
                 idle_w,
                 prefill_w,
                 decode_w,
                 data["phase_prefill_s"],
                 data["phase_decode_s"],
-                (lag_s[:, 0], lag_s[:, 1]),
-                pt.exp(log_keep)[series_device][s],
+                (of_prefill[s], of_decode[s]),
+                keep[s],
             )
             shown = pt.log(pt.switch(data["phase_part"] > 0, decode, prefill))
             sigma = noise[s]

@@ -10,6 +10,7 @@ import numpy as np
 from t2m_bayes.cards import catalog, machine_of
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import decode_power
+from t2m_bayes.power_design import DECODE, PHASES, PREFILL
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, SESSION_TAIL, device_rates
 from t2m_bayes.sensor import (
     lagged_phases,
@@ -362,7 +363,7 @@ def _sensor_draws(
             return nothing
         chosen = pick("decode_power")
         if chosen is not None:
-            return np.exp(fit.flat("log_sensor_lag_series")[:, chosen, part])
+            return np.exp(fit.flat(f"log_{PHASES[part]}_lag_series")[:, chosen])
         spread = fit.flat("spread_sensor_lag")
         return np.exp(fit.flat("log_sensor_lag")[:, part] + spread * normal())
 
@@ -395,8 +396,8 @@ def _sensor_draws(
         jitter=np.exp(level("log_sample_jitter")),
         slip=whole("sample_slip"),
         idle_share=fit.flat("idle_share")[:, i] if "idle_share" in fit.draws else nothing,
-        prefill_lag_s=lag(0),
-        decode_lag_s=lag(1),
+        prefill_lag_s=lag(PREFILL),
+        decode_lag_s=lag(DECODE),
         keep=np.exp(between("log_keep")),
     )
 

@@ -8,10 +8,16 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from t2m_bayes.blocks import block_levels
-from t2m_bayes.power_data import LAG_PINNED, NEVER_S, known_prefill, pins_power, usual_samples
+from t2m_bayes.power_data import NEVER_S, known_prefill, pins_power, usual_samples
 from t2m_bayes.power_design import DECODE, PREFILL
 from t2m_bayes.priors import POWER_SPREAD
-from t2m_bayes.sensor import IDLE_SAMPLES, USUAL_IDLE, lagged_phases
+from t2m_bayes.sensor import (
+    IDLE_SAMPLES,
+    USUAL_IDLE,
+    decode_lag_open,
+    lagged_phases,
+    prefill_lag_open,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +63,8 @@ def power_start(
     slow, read = readings.kind("window"), readings.busy(series_cell.size)
     idle = np.full(series_cell.size, off)
     busy = np.full((2, series_cell.size), off)
-    lags = np.full((series_cell.size, 2), off)
+    lags = np.full((2, series_cell.size), off)
+    pins = pins_power(readings, series_cell.size)
     log_keep = priors["log_keep"].near_middle
     noise = np.full(series_cell.size, COARSE[0])
     seconds_all = prefill_s + readings.decode_s
@@ -86,18 +93,24 @@ def power_start(
         fast = own & readings.kind("phase")
         if fast.any():
             noise[s] = COARSE[1]
-            idle[s], *levels, prefill_lag, decode_lag = _fast_start(readings.take(fast), priors)
+            found = _fast_start(readings.take(fast), priors)
             shown = np.isin((PREFILL, DECODE), readings.part[fast])
-            busy[shown, s] = np.array(levels)[shown]
-            pinned = np.array(LAG_PINNED) * [levels[PREFILL], log_keep]
-            lags[s, shown] = ([prefill_lag, decode_lag] - pinned)[shown]
+            idle[s], busy[shown, s] = found[0], found[1:3][shown]
+            before_w, prefill_w, decode_w, lag_s, _ = np.exp(found)
+            usual_s = np.median(np.maximum(np.nan_to_num(readings.prefill_s[fast]), NEVER_S))
+            keep = np.exp(log_keep)
+            open_to = (
+                prefill_lag_open(before_w, prefill_w, pins[s, PREFILL]),
+                decode_lag_open(before_w, prefill_w, decode_w, usual_s, lag_s, keep),
+            )
+            lags[shown, s] = (found[3:] + np.log(open_to))[shown]
     cell = np.full((2, len(coords.cells)), off)
     for phase in range(2):
         for c in range(len(coords.cells)):
             levels = busy[phase, (series_cell == c) & (read[:, phase] > 0)]
             if levels.size:
                 cell[phase, c] = np.median(levels) + 0.02
-    of_series = np.where(pins_power(readings, series_cell.size).T > 0, busy, off)
+    of_series = np.where(pins.T > 0, busy, off)
     usual = [np.median(c[c != off]) if (c != off).any() else np.log(idle_w) + 1 for c in cell]
     dims = {
         "log_keep": n_devices,
@@ -137,7 +150,8 @@ def power_start(
             np.zeros_like(readings.power_w),
             half_centred=0.0,
         ),
-        "log_sensor_lag_series_raw": lags,
+        "log_prefill_lag_series_raw": lags[PREFILL],
+        "log_decode_lag_series_raw": lags[DECODE],
     }
 
 

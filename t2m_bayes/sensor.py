@@ -23,6 +23,10 @@ STEP_W: Final = 0.39
 rail of a Jetson AGX Orin; the public sweeps' sums of samples lie on its multiples. Readings that
 come out equal are then no proof of a sensor without error."""
 
+LEAST_STEP: Final = 0.1
+"""Step of power, as a share of it, below which its size makes no difference to what is known of a
+fast sensor's lag."""
+
 
 @dataclass(frozen=True)
 class Sensor:
@@ -139,6 +143,51 @@ def lagged_mean(level: Any, start: Any, seconds: Any, lag_s: Any) -> Any:
     return level - (level - start) * missing
 
 
+def reached_w(idle_w: Any, prefill_w: Any, prefill_s: Any, lag_s: Any) -> Any:
+    """Return what a lagging sensor shows at the end of prefill, in watts.
+
+    Args:
+        idle_w: Power before the run.
+        prefill_w: Power of prefill.
+        prefill_s: Length of prefill.
+        lag_s: Time constant.
+    """
+    return prefill_w - (prefill_w - idle_w) * e ** (-prefill_s / lag_s)
+
+
+def prefill_lag_open(idle_w: Any, prefill_w: Any, settles: Any) -> Any:
+    """Return by what prefill's lag must be multiplied for what readings of prefill pin.
+
+    A prefill that settles shows the product of its lag and its step of power; of a short one the
+    sensor shows the step over the lag.
+
+    Args:
+        idle_w: Power before the run.
+        prefill_w: Power of prefill.
+        settles: 1 where a sensor gets near the power of the longest prefill, else 0.
+    """
+    return ((prefill_w / idle_w - 1) ** 2 + LEAST_STEP**2) ** (settles - 0.5)
+
+
+def decode_lag_open(
+    idle_w: Any, prefill_w: Any, decode_w: Any, prefill_s: Any, lag_s: Any, keep: Any
+) -> Any:
+    """Return by what decode's lag must be multiplied for what readings of decode pin.
+
+    They show the product of the lag and the step from what decode began with.
+
+    Args:
+        idle_w: Power before the run.
+        prefill_w: Power of prefill.
+        decode_w: Power of decode.
+        prefill_s: Length of prefill.
+        lag_s: Time constant of prefill.
+        keep: Share of what prefill had reached with which decode begins.
+    """
+    began_w = keep * reached_w(idle_w, prefill_w, prefill_s, lag_s)
+    return ((1 - began_w / decode_w) ** 2 + LEAST_STEP**2) ** 0.5
+
+
 def lagged_phases(
     idle_w: Any,
     prefill_w: Any,
@@ -161,7 +210,7 @@ def lagged_phases(
             for its host, with some engines longer than with others.
     """
     of_prefill, of_decode = lag_s
-    reached = prefill_w - (prefill_w - idle_w) * e ** (-prefill_s / of_prefill)
+    reached = reached_w(idle_w, prefill_w, prefill_s, of_prefill)
     return (
         lagged_mean(prefill_w, idle_w, prefill_s, of_prefill),
         lagged_mean(decode_w, keep * reached, decode_s, of_decode),

@@ -17,7 +17,7 @@ from t2m_bayes.design import make_design
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.formulas import REFERENCE_CONTEXT
-from t2m_bayes.power_data import LAG_PINNED, known_context, power_data
+from t2m_bayes.power_data import known_context, power_data
 from t2m_bayes.power_design import measured_energy, named_rails, parse_rails
 from t2m_bayes.power_population import power_draws
 from t2m_bayes.power_start import power_start
@@ -29,9 +29,11 @@ from t2m_bayes.schema import ENERGIES, Runs
 from t2m_bayes.sensor import (
     IN_STEP,
     STEP_W,
+    decode_lag_open,
     lagged_mean,
     lagged_phases,
     offset_probability,
+    prefill_lag_open,
     window_error_w,
     window_offset,
     window_sum_sd_w,
@@ -236,16 +238,36 @@ def test_a_fast_sensors_chains_start_at_its_least_squares() -> None:
     assert design.power is not None
     priors = load_priors()
     start = power_start(design.coords, design.power, priors)
-    # Lags are sampled over what pins them.
-    over = np.array([45, np.exp(priors["log_keep"].near_middle)]) ** LAG_PINNED
     found = {
-        name: np.exp(start[f"log_{name}_series_raw"]).ravel()
-        for name in ("idle", "prefill_w", "decode_w", "sensor_lag")
+        name: np.exp(start[f"log_{name}_series_raw"]).item()
+        for name in ("idle", "prefill_w", "decode_w", "prefill_lag", "decode_lag")
     }
-    assert found["idle"] == pytest.approx([15], rel=0.05)
-    assert found["prefill_w"] == pytest.approx([45], rel=0.03)
-    assert found["decode_w"] == pytest.approx([50], rel=0.03)
-    assert found["sensor_lag"] == pytest.approx([0.2, 0.4] / over, rel=0.25)
+    assert found["idle"] == pytest.approx(15, rel=0.05)
+    assert found["prefill_w"] == pytest.approx(45, rel=0.03)
+    assert found["decode_w"] == pytest.approx(50, rel=0.03)
+    # Lags are sampled times what readings leave open: the steps from 15 to 45 W (the longest prompt
+    # settles) and from what is kept of the usual one's.
+    keep = np.exp(priors["log_keep"].near_middle)
+    step = decode_lag_open(15, 45, 50, 512 / 4096, 0.2, keep)
+    assert found["prefill_lag"] == pytest.approx(0.2 * prefill_lag_open(15, 45, 1), rel=0.25)
+    assert found["decode_lag"] == pytest.approx(0.4 * step, rel=0.25)
+
+
+def test_a_lag_is_open_to_its_step_and_a_short_prefill_to_the_inverse() -> None:
+    """The product that readings pin stays as it is where power and lag change together."""
+    for seconds, settles in ((0.01, 0), (20.0, 1)):
+        shown = [
+            lagged_phases(15, watts, 50, seconds, 1.0, (lag_s, 1.0), 1.0)[0] - settles * watts
+            for watts in (45, 55)
+            for lag_s in [0.5 / prefill_lag_open(15, watts, settles)]
+        ]
+        assert shown[0] == pytest.approx(shown[1], rel=0.02)
+    shown = [
+        lagged_phases(15, 45, 50, 20.0, 30.0, (0.2, lag_s), keep)[1]
+        for keep in (0.4, 0.7)
+        for lag_s in [0.3 / decode_lag_open(15, 45, 50, 20.0, 0.2, keep)]
+    ]
+    assert shown[0] == pytest.approx(shown[1], rel=1e-3)
 
 
 def test_blocks_of_power_are_prompts_in_prefill_and_cells_in_decode() -> None:
