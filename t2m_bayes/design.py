@@ -83,6 +83,10 @@ class Coords:
         machines = tuple(dict.fromkeys(names))
         return machines, [machines.index(name) for name in names]
 
+    def stair_device_tiles(self) -> list[int]:
+        """Return which of the device tiles each stair is in."""
+        return [self.device_tiles.index((self.cells[c][1], t)) for c, t in self.stairs]
+
     def cell_names(self) -> list[str]:
         """Return ``LLM | device`` for each cell."""
         return [f"{self.llms[m]} | {self.devices[d]}" for m, d in self.cells]
@@ -306,6 +310,43 @@ def tiles_read(design: Design) -> Ints:
     stairs = np.unique(design.prompt_stair[design.prefill_prompt])
     cells = np.array([c for c, _ in design.coords.stairs], dtype=int)[stairs]
     return np.bincount(cells, minlength=len(design.coords.cells))
+
+
+def tiles_in_common(coords: Coords, pinned: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return 1 where stairs of two LLMs or more tell what they share of a tile, else 0.
+
+    One alone cannot tell it from what is its own. shape: (device_tile,)
+
+    Args:
+        coords: What stairs are indexed by.
+        pinned: Whether readings pin each stair's level. shape: (stair,)
+    """
+    stairs = np.bincount(coords.stair_device_tiles(), pinned, len(coords.device_tiles))
+    return (stairs > 1).astype(float)
+
+
+def stair_weights(design: Design) -> tuple[Floats, Floats]:
+    """Return by what each stair counts in the mean of its cell's stairs, and in their slope.
+
+    The slope is that of a straight line over the log of the prompt, through those that were read.
+
+    Args:
+        design: The design.
+
+    Returns:
+        Weights of the mean and of the slope; 0 for stairs that were not read. shape: (stair,)
+    """
+    read = np.unique(design.prompt_stair[design.prefill_prompt])
+    cell = np.array([c for c, _ in design.coords.stairs], dtype=int)
+    anchor = np.log(stair_anchor(design))
+    mean, slope = np.zeros(cell.size), np.zeros(cell.size)
+    for c in np.unique(cell[read]):
+        own = read[cell[read] == c]
+        off = anchor[own] - anchor[own].mean()
+        mean[own] = 1 / own.size
+        if own.size > 1:
+            slope[own] = off / (off**2).sum()
+    return mean, slope
 
 
 def prompt_ratio(design: Design) -> Floats:

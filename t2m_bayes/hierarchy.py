@@ -25,7 +25,9 @@ from t2m_bayes.design import (
     series_context,
     stair_anchor,
     stair_series,
+    stair_weights,
     tile_middle,
+    tiles_in_common,
     tiles_read,
 )
 from t2m_bayes.formulas import (
@@ -38,9 +40,9 @@ from t2m_bayes.formulas import (
 )
 from t2m_bayes.octaves import (
     WIDE,
-    lone_octaves,
     octave_middles,
     octave_shares,
+    octave_weights,
     octaves_read,
 )
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
@@ -235,20 +237,21 @@ def latency_model(
                 main = data["cell_decode_series"]
                 middles = octave_middles(coords.octaves)
                 line = level[main][:, None] + pt.log1p(context[main][:, None] * middles)
-                # What one LLM alone shows of an octave pins the device's part, not its own share.
-                lone = data["cell_lone_octave"]
+                # Readings pin what a device's LLMs have in common of an octave, and each one's own
+                # share of it; one LLM alone shows but the former.
+                weight = data["cell_octave_weight"]
                 nothing = pt.zeros((len(coords.devices), len(coords.octaves)))
                 effect = partially_pooled(
                     "octave_effect",
-                    nothing[cell_device].inc(lone),
+                    nothing[cell_device].inc(weight),
                     0.0,
                     tau_octave,
                     ("device", "octave"),
-                    pinned=nothing[cell_device].inc(lone * line),
+                    pinned=nothing[cell_device].inc(weight * line),
                 )
                 departure = partially_pooled(
                     "octave_departure",
-                    data["cell_read_octave"] - lone,
+                    (weight > 0) * (weight < 1),
                     effect[cell_device],
                     (prior("octave_own") * tau_octave)[cell_device],
                     ("cell", "octave"),
@@ -324,6 +327,18 @@ def latency_model(
         def log_work(tokens: Any) -> Any:
             return pt.log(prefill_compute_time(1.0, 0.0, 0.0, shares, tokens) / tokens)
 
+        # What a device's LLMs share of each tile. Its mean over a cell's tiles looks like the time
+        # of a token, and its slope like a bend of the curve, so that readings pin the sums.
+        stair_cell, stair_tile = np.array(coords.stairs, dtype=int).T
+        tile_effect = partially_pooled(
+            "tile_effect", data["device_tile_read"], 0.0, prior("tau_tile"), "device_tile"
+        )
+        of_tile = tile_effect[np.array(coords.stair_device_tiles())]
+
+        def over_tiles(weights: Any) -> Any:
+            """Return the sum of each cell's tile effects, weighted. shape: (cell,)."""
+            return pt.zeros(len(coords.cells))[stair_cell].inc(weights * of_tile)
+
         # Growth and attention both bend the curve: their sum is stated at a long prompt, which
         # pins it but for what is padded there, and growth is what attention leaves.
         span = pt.log(data["cell_far"] / REFERENCE_PROMPT)
@@ -335,7 +350,9 @@ def latency_model(
             prior("growth_mean") * span + attention,
             prior("tau_growth") * span,
             "cell",
-            pinned=log_work(data["cell_far_read"]) - log_work(data["cell_near_read"]),
+            pinned=log_work(data["cell_far_read"])
+            - log_work(data["cell_near_read"])
+            + over_tiles(data["stair_slope"]) * span,
         )
         growth = pm.Deterministic("growth", (bend - attention) / span, dims="cell")
         # The compute time is pinned in the middle of the curve, at a prompt that was read.
@@ -345,19 +362,15 @@ def latency_model(
             token_mean,
             prior("tau_token"),
             "cell",
-            pinned=main_session + log_compute(data["cell_middle_read"]),
+            pinned=main_session
+            + log_compute(data["cell_middle_read"])
+            + over_tiles(data["stair_mean"]),
         )
 
         # Stairs: level at the anchor, rise from one end of the tile to the other.
-        stair_cell, stair_tile = np.array(coords.stairs, dtype=int).T
         tile = np.array(coords.tiles, dtype=float)[stair_tile]
-        stair_device_tile = np.array(
-            [coords.device_tiles.index((coords.cells[c][1], t)) for c, t in coords.stairs]
-        )
-
-        tile_effect = pm.Normal("tile_effect", 0, 1, dims="device_tile") * prior("tau_tile")
         token_here, floor_here = log_token + main_session, log_floor + main_session
-        stair_token = pt.exp(token_here[stair_cell] + tile_effect[stair_device_tile])
+        stair_token = pt.exp(token_here[stair_cell] + of_tile)
 
         def log_smooth(tokens: NDArray[np.float64]) -> Any:
             compute = prefill_compute_time(
@@ -455,6 +468,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     anchor, far = stair_anchor(design), cell_far(design)
     tiles, wide = tiles_read(design), prompt_ratio(design) >= WIDE
     curve = (tiles >= CURVE_TILES) | (wide & (tiles >= WIDE_TILES))
+    stair_mean, stair_slope = stair_weights(design)
     octaves = {}
     if coords.octaves:
         shares = octave_shares(design.decode_input, design.decode_output, coords.octaves)
@@ -462,8 +476,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
         cell_device = np.array([d for _, d in coords.cells])
         octaves = {
             "cell_decode_series": decode_main_series(design),
-            "cell_read_octave": octave_read,
-            "cell_lone_octave": lone_octaves(octave_read, cell_device),
+            "cell_octave_weight": octave_weights(octave_read, cell_device),
             "decode_octave": shares.T,
         }
     return {
@@ -481,6 +494,9 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
         "series_read_context": context_read,
         "series_other": other,
         "series_context": series_context(design),
+        "stair_mean": stair_mean,
+        "stair_slope": stair_slope,
+        "device_tile_read": tiles_in_common(coords, readings >= STAIR_READINGS),
         "stair_read": (readings >= STAIR_READINGS).astype(float),
         "stair_anchor": anchor,
         "stair_series": stair_series(design),

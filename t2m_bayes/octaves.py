@@ -89,15 +89,20 @@ def octaves_read(cell: NDArray[np.integer[Any]], shares: Floats, cells: int) -> 
     return (held >= OCTAVE_READINGS).astype(float)
 
 
-def lone_octaves(read: Floats, device: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Return whether a cell is the only one of its device to read an octave. shape: (cell, octave).
+def octave_weights(read: Floats, device: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Return each cell's share among the cells of its device that read an octave.
 
     Args:
         read: What :func:`octaves_read` returns. shape: (cell, octave)
         device: Device of each cell. shape: (cell,)
+
+    Returns:
+        The shares: 1 where one cell alone reads an octave, 0 where it does not. shape:
+        (cell, octave)
     """
     same = (device[:, None] == device).astype(float)
-    return np.where(same @ read == 1, read, 0.0)
+    weights: NDArray[np.float64] = read / np.maximum(same @ read, 1)
+    return weights
 
 
 def _ends(octave: int) -> tuple[float, float]:

@@ -356,11 +356,7 @@ def cell_draws(
         else flat("tau_session_prefill") * normal()
     )
 
-    effects = (
-        fit.flat("tile_effect") * fit.flat("tau_tile")[:, None]
-        if "tile_effect" in fit.draws
-        else nothing[:, None]
-    )
+    effects = fit.flat("tile_effect") if "tile_effect" in fit.draws else nothing[:, None]
     read = {
         what: _span([getattr(fit.reads[s], what) for s in series])
         for what in ("input_tokens", "output_tokens")

@@ -109,13 +109,11 @@ def _decode(
         main, middles = data["cell_decode_series"], octave_middles(design.coords.octaves)
         line = empty_level[main, None] + np.log1p(np.exp(cost)[main, None] * middles)
         start["tau_octave"] = np.full(len(design.coords.devices), near["tau_octave"])
-        lone = data["cell_lone_octave"]
-        effect = np.full((len(design.coords.devices), middles.size), OFF)
-        alone, octave = np.nonzero(lone)
-        device = np.array([d for _, d in design.coords.cells])
-        effect[device[alone], octave] = line[alone, octave]
-        start["octave_effect_raw"] = effect
-        start["octave_departure_raw"] = np.where(data["cell_read_octave"] > lone, line, OFF)
+        weight = data["cell_octave_weight"]
+        effect = np.zeros((len(design.coords.devices), middles.size))
+        np.add.at(effect, [d for _, d in design.coords.cells], weight * line)
+        start["octave_effect_raw"] = np.where(effect == 0, OFF, effect)
+        start["octave_departure_raw"] = np.where((weight > 0) & (weight < 1), line, OFF)
     if design.blocks:
         start["decode_block_effect_raw"] = block_levels(
             design.blocks, design.decode_block, steps, np.log(design.decode_output - 1)
@@ -155,6 +153,7 @@ def _prefill(
     return {
         "log_stair_anchored_raw": stair,
         "rise_raw": np.full(anchor.size, 0.05),
+        "tile_effect_raw": np.where(data["device_tile_read"] > 0, 0.01, OFF),
         "log_main_session_raw": np.full(token.size, 0.01),
         "log_other_session_raw": np.full(len(coords.series), 0.01),
         "log_token_raw": token,

@@ -12,7 +12,15 @@ import xarray as xr
 from xarray import DataTree
 
 from t2m_bayes import fits
-from t2m_bayes.design import floor_shown, make_design, rises_pinned, tile_of
+from t2m_bayes.design import (
+    floor_shown,
+    make_design,
+    rises_pinned,
+    stair_anchor,
+    stair_weights,
+    tile_of,
+    tiles_in_common,
+)
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
@@ -299,6 +307,28 @@ def test_many_precise_readings_pin_a_rise_and_few_or_noisy_ones_do_not() -> None
         for (c, _), p in zip(design.coords.stairs, rises_pinned(design), strict=True)
     }
     assert pinned == {"many": True, "noisy": False, "few": False}
+
+
+def test_weights_of_stairs_give_mean_and_slope_of_a_line(small_runs: Runs) -> None:
+    design = make_design(small_runs.frame)
+    mean, slope = stair_weights(design)
+    anchor = np.log(stair_anchor(design))
+    line = 2 + 0.3 * anchor
+    for c in range(len(design.coords.cells)):
+        own = np.array([cell == c for cell, _ in design.coords.stairs])
+        assert mean[own].sum() == pytest.approx(1)
+        assert mean[own] @ line[own] == pytest.approx(line[own].mean())
+        assert slope[own] @ line[own] == pytest.approx(0.3)
+
+
+def test_llms_share_a_tile_from_two_stairs(small_runs: Runs) -> None:
+    coords = make_design(small_runs.frame).coords
+    alone = np.array([m == 0 for m, _ in (coords.cells[c] for c, _ in coords.stairs)])
+    assert not tiles_in_common(coords, alone).any()
+    shared = tiles_in_common(coords, np.ones(alone.size, dtype=bool))
+    counts = np.bincount(coords.stair_device_tiles())
+    np.testing.assert_array_equal(shared, counts > 1)
+    assert shared.any()
 
 
 def test_unknown_prompt_lengths_keep_their_decode(small_runs: Runs) -> None:

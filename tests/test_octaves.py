@@ -19,9 +19,9 @@ from t2m_bayes.octaves import (
     FIRST_TOKENS,
     OCTAVES,
     WIDE,
-    lone_octaves,
     octave_middles,
     octave_shares,
+    octave_weights,
     octaves_read,
     table_octaves,
 )
@@ -60,10 +60,10 @@ def test_an_octave_needs_three_runs_worth_of_steps() -> None:
     assert octaves_read(cell, shares, 2).tolist() == [[1, 0], [0, 0]]
 
 
-def test_an_octave_is_lone_where_no_other_llm_of_the_device_read_it() -> None:
+def test_an_octave_is_shared_by_the_llms_of_the_device_that_read_it() -> None:
     read = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 1]], dtype=float)
-    lone = lone_octaves(read, np.array([0, 0, 1]))
-    assert lone.tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]
+    weights = octave_weights(read, np.array([0, 0, 1]))
+    assert weights.tolist() == [[0.5, 1, 0], [0.5, 0, 0], [1, 0, 1]]
 
 
 def test_the_predictor_has_the_octaves_of_the_model(
