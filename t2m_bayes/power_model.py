@@ -21,6 +21,7 @@ from t2m_bayes.sensor import (
     lagged_phases,
     offset_probability,
     prefill_lag_open,
+    reached_w,
     window_error_w,
     window_offset,
     window_sum_sd_w,
@@ -218,7 +219,6 @@ def power_model(
             _add_windows(data, levels_w, errors, offset, unread[s], tail, len(sensors))
         if any(s.kind == "phase" for s in sensors):
             s, idle_w, prefill_w, decode_w = watts("phase", of_context("phase"))
-            log_keep = prior("log_keep", dims="device")
             usual, spread = prior("log_sensor_lag", dims="part"), prior("spread_sensor_lag")
 
             def lag_s(part: int, open_to: Any) -> Any:
@@ -229,20 +229,24 @@ def power_model(
                     partially_pooled(name, read, usual[part], spread, "series", pinned=pinned)
                 )
 
-            before_w, keep = pt.exp(idle), pt.exp(log_keep)[series_device]
+            before_w, decoding = pt.exp(idle), data["series_read_phase"][:, DECODE]
             settles = data["series_pins_power"][:, PREFILL]
             of_prefill = lag_s(PREFILL, prefill_lag_open(before_w, own_w["prefill"], settles))
-            of_decode = lag_s(
-                DECODE,
-                decode_lag_open(
-                    before_w,
-                    own_w["prefill"],
-                    pt.exp(busy["decode"] + pinned["decode"]),
-                    data["series_prefill_s"],
-                    of_prefill,
-                    keep,
-                ),
+            reached = reached_w(before_w, own_w["prefill"], data["series_prefill_s"], of_prefill)
+            # Readings of decode pin the product of what is kept and what was reached.
+            none = pt.zeros(len(coords.devices))[series_device]
+            decodings = none.inc(decoding)
+            log_keep = partially_pooled(
+                "log_keep",
+                decodings,
+                priors["log_keep"].centre,
+                priors["log_keep"].sd,
+                "device",
+                pinned=none.inc(decoding * pt.log(reached)) / pt.maximum(decodings, 1),
             )
+            keep = pt.exp(log_keep)[series_device]
+            usual_decode_w = pt.exp(busy["decode"] + pinned["decode"])
+            of_decode = lag_s(DECODE, decode_lag_open(keep * reached, usual_decode_w))
             prefill, decode = lagged_phases(
                 idle_w,
                 prefill_w,

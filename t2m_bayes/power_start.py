@@ -17,6 +17,7 @@ from t2m_bayes.sensor import (
     decode_lag_open,
     lagged_phases,
     prefill_lag_open,
+    reached_w,
 )
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def power_start(
     idle = np.full(series_cell.size, off)
     busy = np.full((2, series_cell.size), off)
     lags = np.full((2, series_cell.size), off)
+    log_kept: list[list[float]] = [[] for _ in coords.devices]
     pins = pins_power(readings, series_cell.size)
     log_keep = priors["log_keep"].near_middle
     noise = np.full(series_cell.size, COARSE[0])
@@ -98,11 +100,13 @@ def power_start(
             idle[s], busy[shown, s] = found[0], found[1:3][shown]
             before_w, prefill_w, decode_w, lag_s, _ = np.exp(found)
             usual_s = np.median(np.maximum(np.nan_to_num(readings.prefill_s[fast]), NEVER_S))
-            keep = np.exp(log_keep)
+            reached = reached_w(before_w, prefill_w, usual_s, lag_s)
             open_to = (
                 prefill_lag_open(before_w, prefill_w, pins[s, PREFILL]),
-                decode_lag_open(before_w, prefill_w, decode_w, usual_s, lag_s, keep),
+                decode_lag_open(np.exp(log_keep) * reached, decode_w),
             )
+            if shown[DECODE]:
+                log_kept[coords.cells[series_cell[s]][1]].append(log_keep + np.log(reached))
             lags[shown, s] = (found[3:] + np.log(open_to))[shown]
     cell = np.full((2, len(coords.cells)), off)
     for phase in range(2):
@@ -113,7 +117,6 @@ def power_start(
     of_series = np.where(pins.T > 0, busy, off)
     usual = [np.median(c[c != off]) if (c != off).any() else np.log(idle_w) + 1 for c in cell]
     dims = {
-        "log_keep": n_devices,
         "log_sensor_lag": 2,
         "block_ratio_power": (series_cell.size, 2),
         "rail_offset": len(readings.offsets),
@@ -150,6 +153,7 @@ def power_start(
             np.zeros_like(readings.power_w),
             half_centred=0.0,
         ),
+        "log_keep_raw": np.array([np.mean(kept) if kept else off for kept in log_kept]),
         "log_prefill_lag_series_raw": lags[PREFILL],
         "log_decode_lag_series_raw": lags[DECODE],
     }

@@ -169,22 +169,15 @@ def prefill_lag_open(idle_w: Any, prefill_w: Any, settles: Any) -> Any:
     return ((prefill_w / idle_w - 1) ** 2 + LEAST_STEP**2) ** (settles - 0.5)
 
 
-def decode_lag_open(
-    idle_w: Any, prefill_w: Any, decode_w: Any, prefill_s: Any, lag_s: Any, keep: Any
-) -> Any:
+def decode_lag_open(began_w: Any, decode_w: Any) -> Any:
     """Return by what decode's lag must be multiplied for what readings of decode pin.
 
     They show the product of the lag and the step from what decode began with.
 
     Args:
-        idle_w: Power before the run.
-        prefill_w: Power of prefill.
+        began_w: What the sensor shows when decode begins.
         decode_w: Power of decode.
-        prefill_s: Length of prefill.
-        lag_s: Time constant of prefill.
-        keep: Share of what prefill had reached with which decode begins.
     """
-    began_w = keep * reached_w(idle_w, prefill_w, prefill_s, lag_s)
     return ((1 - began_w / decode_w) ** 2 + LEAST_STEP**2) ** 0.5
 
 

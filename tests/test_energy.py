@@ -34,6 +34,7 @@ from t2m_bayes.sensor import (
     lagged_phases,
     offset_probability,
     prefill_lag_open,
+    reached_w,
     window_error_w,
     window_offset,
     window_sum_sd_w,
@@ -246,9 +247,11 @@ def test_a_fast_sensors_chains_start_at_its_least_squares() -> None:
     assert found["prefill_w"] == pytest.approx(45, rel=0.03)
     assert found["decode_w"] == pytest.approx(50, rel=0.03)
     # Lags are sampled times what readings leave open: the steps from 15 to 45 W (the longest prompt
-    # settles) and from what is kept of the usual one's.
+    # settles) and from what is kept of the power that the usual prompt reached.
+    kept_w = np.exp(start["log_keep_raw"]).item()
     keep = np.exp(priors["log_keep"].near_middle)
-    step = decode_lag_open(15, 45, 50, 512 / 4096, 0.2, keep)
+    assert kept_w == pytest.approx(keep * reached_w(15, 45, 512 / 4096, 0.2), rel=0.1)
+    step = decode_lag_open(kept_w, 50)
     assert found["prefill_lag"] == pytest.approx(0.2 * prefill_lag_open(15, 45, 1), rel=0.25)
     assert found["decode_lag"] == pytest.approx(0.4 * step, rel=0.25)
 
@@ -265,7 +268,7 @@ def test_a_lag_is_open_to_its_step_and_a_short_prefill_to_the_inverse() -> None:
     shown = [
         lagged_phases(15, 45, 50, 20.0, 30.0, (0.2, lag_s), keep)[1]
         for keep in (0.4, 0.7)
-        for lag_s in [0.3 / decode_lag_open(15, 45, 50, 20.0, 0.2, keep)]
+        for lag_s in [0.3 / decode_lag_open(keep * 45, 50)]
     ]
     assert shown[0] == pytest.approx(shown[1], rel=1e-3)
 
