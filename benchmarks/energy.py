@@ -107,8 +107,10 @@ def phases(data: Path, seeds: int) -> None:
     records = []
     for k in range(4):
         test = fold == k
+        started = time.perf_counter()
         fit = compiled.fit(~test, LAGGED)
-        console.print(f"[dim]{fit.provenance['diagnostics']['verdict']}[/dim]")
+        took = f"{time.perf_counter() - started:.0f} s"
+        console.print(f"[dim]{took}: {fit.provenance['diagnostics']['verdict']}[/dim]")
         metrics = ("energy_j", "total_s", "prefill_energy_j", "decode_energy_j")
         records += _score(fit, frame[test], metrics)
         records += _lines(frame[~test], frame[test], metrics)

@@ -27,7 +27,7 @@ PROB: Final = 0.9
 SHOWN: Final = (200, 200)
 """Input and output tokens of the request that is shown for each LLM."""
 
-DRAWS: Final = 2000
+DRAWS: Final = 4000
 """Draws of each chain: the short prompts of the samples leave chains that mix slowly."""
 
 PICTURE: Final = "predictions.png"
