@@ -28,7 +28,7 @@ from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import Runs
 
 QUICK = Sampling(draws=600, tune=500, progress=False)
-LAGGED = Sampling(draws=2000, tune=600, target_accept=0.95, progress=False)
+LAGGED = Sampling(draws=4000, tune=600, target_accept=0.95, progress=False)
 """For sensors that lag, whose levels mix slowly."""
 LONG, SHORT = 128, 64
 console = Console(width=150)
