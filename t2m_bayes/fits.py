@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Draws = NDArray[np.floating[Any]]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of the file's layout; a reader turns away what it does not know."""
 
 POSTERIOR, PROVENANCE = "posterior.nc", "fit.json"
@@ -206,7 +206,7 @@ def load(path: Path | str) -> Fit:
         The fit.
 
     Raises:
-        FitError: The file is missing, cut short, not a fit, or of a later format.
+        FitError: The file is missing, cut short, not a fit, or of another format.
     """
     import h5py
 

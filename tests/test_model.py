@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from t2m_bayes.design import (
     tile_of,
     tiles_in_common,
 )
-from t2m_bayes.errors import DataError
+from t2m_bayes.errors import DataError, FitError
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
 from t2m_bayes.inference import Compiled
@@ -279,6 +280,16 @@ def test_a_fit_comes_back_as_it_was(small_fit: Fit, small_fit_folder: object) ->
     requests = make_requests(again, "8B", PROMPTS, OUTPUTS)
     a, b = predict(again, requests), predict(small_fit, requests)
     np.testing.assert_allclose(a.draws["total_s"], b.draws["total_s"], rtol=1e-4)
+
+
+def test_a_fit_of_another_format_is_refused(
+    small_fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fits, "FORMAT", fits.FORMAT - 1)
+    earlier = fits.save(small_fit, tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(FitError, match="train it again"):
+        fits.load(earlier)
 
 
 def test_a_flat_prefill_shows_the_floor(small_runs: Runs) -> None:
