@@ -83,6 +83,10 @@ class Coords:
         machines = tuple(dict.fromkeys(names))
         return machines, [machines.index(name) for name in names]
 
+    def stair_tiles(self) -> NDArray[np.float64]:
+        """Return the number of the tile that each stair is in."""
+        return np.array([self.tiles[t] for _, t in self.stairs], dtype=float)
+
     def stair_device_tiles(self) -> list[int]:
         """Return which of the device tiles each stair is in."""
         return [self.device_tiles.index((self.cells[c][1], t)) for c, t in self.stairs]
@@ -271,8 +275,7 @@ def stair_anchor(design: Design) -> Floats:
     """
     tokens = design.prompt_tokens[design.prefill_prompt]
     stair = design.prompt_stair[design.prefill_prompt]
-    tile = np.array([design.coords.tiles[t] for _, t in design.coords.stairs], dtype=float)
-    return group_medians(tile_middle(tile), stair, tokens)
+    return group_medians(tile_middle(design.coords.stair_tiles()), stair, tokens)
 
 
 def rises_pinned(design: Design) -> NDArray[np.bool_]:
@@ -282,16 +285,14 @@ def rises_pinned(design: Design) -> NDArray[np.bool_]:
     :data:`USUAL_RISE`.
     """
     pinned = np.zeros(len(design.coords.stairs), dtype=bool)
-    tile = np.array(design.coords.tiles, dtype=float)[[t for _, t in design.coords.stairs]]
-    usual = USUAL_RISE * TILE / tile_middle(tile)
+    usual = USUAL_RISE * TILE / tile_middle(design.coords.stair_tiles())
     stair = design.prompt_stair[design.prefill_prompt]
     position = design.prompt_tokens[design.prefill_prompt] / TILE
     log_s = np.log(design.prefill_s)
     for k in np.unique(stair):
         x, y = position[stair == k], log_s[stair == k]
-        if x.size > 3 and np.ptp(x) > 0:
-            _, covariance = np.polyfit(x - x.mean(), y, 1, cov=True)
-            pinned[k] = np.sqrt(covariance[0, 0]) < usual[k]
+        if line := _line(x, y):
+            pinned[k] = line[1] < usual[k]
     return pinned
 
 
@@ -427,9 +428,9 @@ def context_cost(design: Design) -> Floats:
     step = design.decode_s / (design.decode_output - 1)
     for s in np.unique(design.decode_series):
         x, y = (v[design.decode_series == s] for v in (context, step))
-        if x.size > 3 and np.ptp(x) > 0:
-            (slope, level), covariance = np.polyfit(x - x.mean(), y, 1, cov=True)
-            if slope > PINNED * np.sqrt(covariance[0, 0]):
+        if line := _line(x, y):
+            slope, error, level = line
+            if slope > PINNED * error:
                 cost[s] = slope / max(level - slope * x.mean(), LEAST_STEP * level)
     return cost
 
@@ -481,6 +482,17 @@ def group_medians(fallback: Floats, index: Ints, values: Floats) -> Floats:
     for i in np.unique(index):
         medians[i] = np.median(values[index == i])
     return medians
+
+
+def _line(x: Floats, y: Floats) -> tuple[float, float, float] | None:
+    """Return slope, its standard error, and level in the middle of a line through readings.
+
+    None where they are too few, or all at one place.
+    """
+    if x.size <= 3 or np.ptp(x) == 0:
+        return None
+    (slope, level), covariance = np.polyfit(x - x.mean(), y, 1, cov=True)
+    return slope, np.sqrt(covariance[0, 0]), level
 
 
 def _prompts_read(design: Design) -> tuple[Ints, Floats]:

@@ -44,6 +44,7 @@ from t2m_bayes.octaves import (
     octave_shares,
     octave_weights,
     octaves_read,
+    several_read,
 )
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
 from t2m_bayes.priors import (
@@ -237,8 +238,8 @@ def latency_model(
                 main = data["cell_decode_series"]
                 middles = octave_middles(coords.octaves)
                 line = level[main][:, None] + pt.log1p(context[main][:, None] * middles)
-                # Readings pin what a device's LLMs have in common of an octave, and each one's own
-                # share of it; one LLM alone shows but the former.
+                # Readings pin what a device's LLMs have in common of an octave, and where there are
+                # several, what is each one's own.
                 weight = data["cell_octave_weight"]
                 nothing = pt.zeros((len(coords.devices), len(coords.octaves)))
                 effect = partially_pooled(
@@ -251,7 +252,7 @@ def latency_model(
                 )
                 departure = partially_pooled(
                     "octave_departure",
-                    (weight > 0) * (weight < 1),
+                    several_read(weight),
                     effect[cell_device],
                     (prior("octave_own") * tau_octave)[cell_device],
                     ("cell", "octave"),
@@ -329,7 +330,7 @@ def latency_model(
 
         # What a device's LLMs share of each tile. Its mean over a cell's tiles looks like the time
         # of a token, and its slope like a bend of the curve, so that readings pin the sums.
-        stair_cell, stair_tile = np.array(coords.stairs, dtype=int).T
+        stair_cell = np.array([c for c, _ in coords.stairs])
         tile_effect = partially_pooled(
             "tile_effect", data["device_tile_read"], 0.0, prior("tau_tile"), "device_tile"
         )
@@ -368,7 +369,7 @@ def latency_model(
         )
 
         # Stairs: level at the anchor, rise from one end of the tile to the other.
-        tile = np.array(coords.tiles, dtype=float)[stair_tile]
+        tile = coords.stair_tiles()
         token_here, floor_here = log_token + main_session, log_floor + main_session
         stair_token = pt.exp(token_here[stair_cell] + of_tile)
 

@@ -105,6 +105,15 @@ def octave_weights(read: Floats, device: NDArray[np.integer[Any]]) -> NDArray[np
     return weights
 
 
+def several_read(weights: Any) -> Any:
+    """Return of which octaves a cell and others of its device have readings. shape: (cell, octave).
+
+    Args:
+        weights: What :func:`octave_weights` returns. shape: (cell, octave)
+    """
+    return (weights > 0) & (weights < 1)
+
+
 def _ends(octave: int) -> tuple[float, float]:
     """Return the contexts that an octave lies between: beyond the first, up to the second."""
     high = FIRST_TOKENS * 2**octave if octave < OCTAVES - 1 else np.inf

@@ -151,6 +151,20 @@ def usual_samples(readings: PowerReadings, prefill_s: Floats, n_series: int) -> 
     return out
 
 
+def usual_prefill(readings: PowerReadings, n_series: int) -> Floats:
+    """Return the median prefill time of what a fast sensor read of each series. shape: (series,).
+
+    Args:
+        readings: The readings.
+        n_series: Number of series.
+    """
+    read = readings.take(readings.kind("phase"))
+    out = np.full(n_series, NEVER_S)
+    for s in np.unique(read.series):
+        out[s] = np.median(np.maximum(np.nan_to_num(read.prefill_s[read.series == s]), NEVER_S))
+    return out
+
+
 def _window_data(
     readings: PowerReadings, prefill_s: Floats, n_series: int
 ) -> dict[str, NDArray[Any]]:
@@ -211,19 +225,15 @@ def _lagged_data(readings: PowerReadings, n_series: int) -> dict[str, NDArray[An
     if of_blocks:
         of_blocks["series_blocked"] = of_blocks["series_blocked"].reshape(-1, 2)
     counts = np.bincount(group, minlength=2 * n_series)
-    prefill_s = np.maximum(np.nan_to_num(read.prefill_s), NEVER_S)
-    usual_s = np.full(n_series, NEVER_S)
-    for s in np.unique(read.series):
-        usual_s[s] = np.median(prefill_s[read.series == s])
     return of_blocks | {
-        "series_prefill_s": usual_s,
+        "series_prefill_s": usual_prefill(readings, n_series),
         "series_read_phase": (counts > 0).astype(float).reshape(-1, 2),
         "phase_series": read.series,
         "phase_sensor": read.sensor,
         "phase_part": (read.part == DECODE).astype(float),
         "log_phase": np.log(read.power_w),
         "phase_context": known_context(read),
-        "phase_prefill_s": prefill_s,
+        "phase_prefill_s": np.maximum(np.nan_to_num(read.prefill_s), NEVER_S),
         "phase_decode_s": np.maximum(read.decode_s, NEVER_S),
     }
 

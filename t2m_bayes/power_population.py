@@ -298,7 +298,7 @@ def power_draws(
         own = fit.flat(f"log_{phase}_w")[:, cell] if cell is not None else None
         usual = own if own is not None else level + slope * size + tau * normal()
         chosen = pick(f"{phase}_power")
-        at = None if chosen is None else (chosen, ("prefill", "decode").index(phase))
+        at = None if chosen is None else (chosen, PHASES.index(phase))
         spread = block_spread(fit, "power", at, noise, normal) if fast else np.zeros_like(noise)
         block = np.exp(spread * normal())
         if chosen is not None:
@@ -404,10 +404,7 @@ def _sensor_draws(
 
 def _warnings(fit: Fit, llm: str, device: str, series: Sequence[int]) -> tuple[str, ...]:
     """Say which phase too few readings show busy, and why that makes its band wide."""
-    read = {
-        phase: sum(getattr(fit.reads[s], f"{phase}_power") for s in series)
-        for phase in ("prefill", "decode")
-    }
+    read = {phase: sum(getattr(fit.reads[s], f"{phase}_power") for s in series) for phase in PHASES}
     said = []
     for phase, count in read.items():
         if not count:

@@ -8,7 +8,13 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from t2m_bayes.blocks import block_levels
-from t2m_bayes.power_data import NEVER_S, known_prefill, pins_power, usual_samples
+from t2m_bayes.power_data import (
+    NEVER_S,
+    known_prefill,
+    pins_power,
+    usual_prefill,
+    usual_samples,
+)
 from t2m_bayes.power_design import DECODE, PREFILL
 from t2m_bayes.priors import POWER_SPREAD
 from t2m_bayes.sensor import (
@@ -67,6 +73,7 @@ def power_start(
     lags = np.full((2, series_cell.size), off)
     log_kept: list[list[float]] = [[] for _ in coords.devices]
     pins = pins_power(readings, series_cell.size)
+    usual_s = usual_prefill(readings, series_cell.size)
     log_keep = priors["log_keep"].near_middle
     noise = np.full(series_cell.size, COARSE[0])
     seconds_all = prefill_s + readings.decode_s
@@ -99,8 +106,7 @@ def power_start(
             shown = np.isin((PREFILL, DECODE), readings.part[fast])
             idle[s], busy[shown, s] = found[0], found[1:3][shown]
             before_w, prefill_w, decode_w, lag_s, _ = np.exp(found)
-            usual_s = np.median(np.maximum(np.nan_to_num(readings.prefill_s[fast]), NEVER_S))
-            reached = reached_w(before_w, prefill_w, usual_s, lag_s)
+            reached = reached_w(before_w, prefill_w, usual_s[s], lag_s)
             open_to = (
                 prefill_lag_open(before_w, prefill_w, pins[s, PREFILL]),
                 decode_lag_open(np.exp(log_keep) * reached, decode_w),

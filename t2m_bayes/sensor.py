@@ -166,7 +166,7 @@ def prefill_lag_open(idle_w: Any, prefill_w: Any, settles: Any) -> Any:
         prefill_w: Power of prefill.
         settles: 1 where a sensor gets near the power of the longest prefill, else 0.
     """
-    return ((prefill_w / idle_w - 1) ** 2 + LEAST_STEP**2) ** (settles - 0.5)
+    return _step(prefill_w / idle_w - 1) ** (2 * settles - 1)
 
 
 def decode_lag_open(began_w: Any, decode_w: Any) -> Any:
@@ -178,7 +178,12 @@ def decode_lag_open(began_w: Any, decode_w: Any) -> Any:
         began_w: What the sensor shows when decode begins.
         decode_w: Power of decode.
     """
-    return ((1 - began_w / decode_w) ** 2 + LEAST_STEP**2) ** 0.5
+    return _step(1 - began_w / decode_w)
+
+
+def _step(share: Any) -> Any:
+    """Return the size of a step of power, smoothly no less than the least that shows a lag."""
+    return (share**2 + LEAST_STEP**2) ** 0.5
 
 
 def lagged_phases(

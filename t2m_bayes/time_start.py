@@ -9,7 +9,7 @@ import numpy as np
 from t2m_bayes.blocks import block_levels
 from t2m_bayes.design import context_cost, group_medians, stair_anchor
 from t2m_bayes.formulas import PADS, context_tokens, padded
-from t2m_bayes.octaves import octave_middles
+from t2m_bayes.octaves import octave_middles, several_read
 from t2m_bayes.priors import KV_SHARE, REFERENCE_GB, REFERENCE_PARAMS_B
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _decode(
         effect = np.zeros((len(design.coords.devices), middles.size))
         np.add.at(effect, [d for _, d in design.coords.cells], weight * line)
         start["octave_effect_raw"] = np.where(effect == 0, OFF, effect)
-        start["octave_departure_raw"] = np.where((weight > 0) & (weight < 1), line, OFF)
+        start["octave_departure_raw"] = np.where(several_read(weight), line, OFF)
     if design.blocks:
         start["decode_block_effect_raw"] = block_levels(
             design.blocks, design.decode_block, steps, np.log(design.decode_output - 1)

@@ -22,8 +22,8 @@ from t2m_bayes.formulas import REFERENCE_CONTEXT
 from t2m_bayes.inference import compile_model
 from t2m_bayes.loading import load
 from t2m_bayes.power_data import power_data
-from t2m_bayes.power_design import without_power
-from t2m_bayes.power_model import PHASES, power_model
+from t2m_bayes.power_design import PHASES, without_power
+from t2m_bayes.power_model import power_model
 from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
 from t2m_bayes.priors import device_rates, load_priors
