@@ -83,7 +83,7 @@ def small_posterior(small_compiled: Compiled) -> tuple[DataTree, Sampling]:
     """The whole posterior of the small runs, and how it was sampled."""
     from t2m_bayes.sampling import Sampling
 
-    sampling = Sampling(draws=300, tune=300, target_accept=0.8, progress=False)
+    sampling = Sampling(draws=300, tune=300, target_accept=0.9, progress=False)
     return small_compiled.sample(sampling=sampling), sampling
 
 
