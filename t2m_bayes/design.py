@@ -235,7 +235,7 @@ def make_design(frame: pd.DataFrame, *, rail_offset: bool = False) -> Design:
             tiles=tuple(tiles.astype(int).tolist()),
             stairs=stairs,
             device_tiles=tuple(sorted({(cells[c][1], t) for c, t in stairs})),
-            octaves=table_octaves(device[d_rows], inputs[d_rows], outputs[d_rows]),
+            octaves=table_octaves(device[d_rows], inputs[d_rows]),
         ),
         prompt_cell=prompt_cell,
         prompt_stair=prompt_stair,
@@ -457,17 +457,6 @@ def main_series(design: Design) -> Ints:
         if n[s]:
             best[design.coords.series[s][0]] = int(s)
     return np.array(sorted(best.values()), dtype=np.int32)
-
-
-def decode_main_series(design: Design) -> Ints:
-    """Return the series with the most decode readings of each cell; without any, its first.
-
-    Its line is what a cell's octaves are stated against. shape: (cell,)
-    """
-    n = np.bincount(design.decode_series, minlength=len(design.coords.series))
-    cell = np.array([c for c, _ in design.coords.series])
-    most = [max(np.flatnonzero(cell == c), key=lambda s: n[s]) for c in range(cell.max() + 1)]
-    return np.array(most, dtype=np.int32)
 
 
 def group_medians(fallback: Floats, index: Ints, values: Floats) -> Floats:

@@ -17,7 +17,6 @@ from t2m_bayes.design import (
     cell_middle,
     cell_nearest,
     context_cost,
-    decode_main_series,
     floor_shown,
     main_series,
     prompt_ratio,
@@ -40,11 +39,10 @@ from t2m_bayes.formulas import (
 )
 from t2m_bayes.octaves import (
     WIDE,
-    octave_middles,
+    octave_patterns,
     octave_shares,
-    octave_weights,
     octaves_read,
-    several_read,
+    off_mean,
 )
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
 from t2m_bayes.priors import (
@@ -59,7 +57,7 @@ from t2m_bayes.priors import (
 from t2m_bayes.skew_t import SkewT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -96,8 +94,9 @@ def latency_model(
         \log \text{rate}_s &\sim N(\log(\text{step}_c (1 + k_s x_s)), \tau_\text{session}) \\
         \log \text{decode} &= \log(\text{start}_d
             + (O - 1)\, \text{step}_s (1 + k_s (I + O/2)))
-            + \textstyle\sum_j h_j(I, O)\, \epsilon_{c,j} + \delta_b,
-            \quad \epsilon_{c,j} \sim N(\epsilon_{d,j}, \tau_d),
+            + \textstyle\sum_j h_j(I, O)\, (A_c \epsilon_c)_j + \delta_b,
+            \quad \epsilon_{c,j} \sim N(\epsilon_{d,j}, \omega \tau_d),
+            \quad \epsilon_{d,j} \sim N(0, \tau_d),
             \quad \delta_b \sim N(0, r_s\, \text{noise}_s) \\
         \log \text{token}_c &\sim N(\log \text{token}_d + \gamma \log(p/8) + v_l, \tau') \\
         \log \text{floor}_c &\sim N(\log(\text{overhead}'_d + \text{step}_c), \tau'') \\
@@ -109,14 +108,15 @@ def latency_model(
             + \kappa_{c,t} (I - \text{anchor}_t) / 64 + b_s
 
     An octave :math:`j` of context holds a share :math:`h_j` of a run's decode steps; only tables
-    of a wide range of prompts have any (:mod:`t2m_bayes.octaves`). A block :math:`b` is what was
-    measured together (:mod:`t2m_bayes.blocks`). Readings are skew t about the log of these
+    of a wide range of prompts have any. :math:`A_c` takes from them the mean, which counts as the
+    step's (:func:`t2m_bayes.octaves.off_mean`). A block :math:`b` is what was measured
+    together (:mod:`t2m_bayes.blocks`). Readings are skew t about the log of these
     (:func:`t2m_bayes.formulas.noise_middle`), with a relative scale, an absolute timer error and
     the known rounding of the reading. Levels are centred where the data pin them (series rates at
-    their median context :math:`x_s`, octaves at their middles, stairs at their anchors, a cell's
-    prefill in its main session and its bend at a long prompt), which keeps the posterior close to
-    orthogonal though the data fix some coefficients to 0.01 %. Whatever has no reading in this
-    design is drawn from its population, so one compiled graph serves every subset of a table.
+    their median context :math:`x_s`, stairs at their anchors, a cell's prefill in its main session
+    and its bend at a long prompt), which keeps the posterior close to orthogonal though the data
+    fix some coefficients to 0.01 %. Whatever has no reading in this design is drawn from its
+    population, so one compiled graph serves every subset of a table.
 
     Args:
         design: The indexed run table. Its arrays become ``pm.Data``: see :func:`model_data`.
@@ -233,31 +233,7 @@ def latency_model(
                 data["decode_output"],
             )
             if coords.octaves:
-                # Departures from the line in context, which a device's LLMs share in part.
-                tau_octave = prior("tau_octave", dims="device")[:, None]
-                main = data["cell_decode_series"]
-                middles = octave_middles(coords.octaves)
-                line = level[main][:, None] + pt.log1p(context[main][:, None] * middles)
-                # Readings pin what a device's LLMs have in common of an octave, and where there are
-                # several, what is each one's own.
-                weight = data["cell_octave_weight"]
-                nothing = pt.zeros((len(coords.devices), len(coords.octaves)))
-                effect = partially_pooled(
-                    "octave_effect",
-                    nothing[cell_device].inc(weight),
-                    0.0,
-                    tau_octave,
-                    ("device", "octave"),
-                    pinned=nothing[cell_device].inc(weight * line),
-                )
-                departure = partially_pooled(
-                    "octave_departure",
-                    several_read(weight),
-                    effect[cell_device],
-                    (prior("octave_own") * tau_octave)[cell_device],
-                    ("cell", "octave"),
-                    pinned=line,
-                )
+                departure = _octave_departures(prior, data, cell_device)
                 shares = data["decode_octave"] * departure[series_cell][s]
                 mean = mean * pt.exp(shares.sum(axis=-1))
             log_mean, block_variance = pt.log(mean), 0.0
@@ -439,6 +415,55 @@ def latency_model(
     return model
 
 
+def _octave_departures(
+    prior: Callable[..., Any], data: Mapping[str, Any], cell_device: NDArray[np.intp]
+) -> Any:
+    """Return departures from the step's line in context, which a device's LLMs share in part.
+
+    shape: (cell, octave)
+    """
+    tau = prior("tau_octave", dims="device")[:, None]
+    own_tau = (prior("octave_own") * tau)[cell_device]
+    patterns, own_patterns = data["device_octave_pattern"], data["cell_octave_pattern"]
+    # Readings pin the sum of what is shared and what is an LLM's own: it is sampled as the former
+    # where one LLM alone shows it, and as the latter of each where several do.
+    several = data["cell_octave_pinned"]
+    of_one = own_tau * (1 - several) * pm.Normal("octave_alone_raw", dims=("cell", "octave"))
+    alone = _over(own_patterns, of_one)
+    of_device = pt.zeros(patterns.shape[:2])[cell_device].inc(
+        _over(data["cell_octave_share"], alone)
+    )
+    pattern = partially_pooled(
+        "octave_pattern",
+        data["device_octave_pinned"],
+        0.0,
+        tau,
+        ("device", "octave"),
+        pinned=of_device,
+    )
+    effect = pm.Deterministic("octave_effect", _over(patterns, pattern), dims=("device", "octave"))
+    of_cell = effect[cell_device]
+    own = partially_pooled(
+        "octave_own_pattern",
+        several,
+        0.0,
+        own_tau,
+        ("cell", "octave"),
+        pinned=(own_patterns * of_cell[:, :, None]).sum(axis=1),
+    )
+    effects = of_cell + alone + _over(own_patterns, several * own)
+    return pm.Deterministic(
+        "octave_departure",
+        _over(data["cell_octave_off"], effects),
+        dims=("cell", "octave"),
+    )
+
+
+def _over(matrices: Any, values: Any) -> Any:
+    """Return the product of each member's matrix with its values. shape: (member, row)."""
+    return (matrices * values[:, None]).sum(axis=-1)
+
+
 def _observed(name: str, middle: Any, scale: Any, tails: tuple[Any, Any], readings: Any) -> None:
     """Add readings whose noise has its middle there and tails of that many degrees of freedom."""
     fast, slow = tails
@@ -470,16 +495,6 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     tiles, wide = tiles_read(design), prompt_ratio(design) >= WIDE
     curve = (tiles >= CURVE_TILES) | (wide & (tiles >= WIDE_TILES))
     stair_mean, stair_slope = stair_weights(design)
-    octaves = {}
-    if coords.octaves:
-        shares = octave_shares(design.decode_input, design.decode_output, coords.octaves)
-        octave_read = octaves_read(series_cell[design.decode_series], shares, n_cells)
-        cell_device = np.array([d for _, d in coords.cells])
-        octaves = {
-            "cell_decode_series": decode_main_series(design),
-            "cell_octave_weight": octave_weights(octave_read, cell_device),
-            "decode_octave": shares.T,
-        }
     return {
         "cell_read_decode": cell_decode,
         "cell_read_context": _seen(series_cell[context_read > 0], n_cells),
@@ -510,7 +525,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
             design.decode_series,
             n_series,
         ),
-        **octaves,
+        **(_octave_data(design) if coords.octaves else {}),
         "decode_series": design.decode_series,
         "decode_input": design.decode_input,
         "decode_input_sd": design.decode_input_sd,
@@ -521,6 +536,20 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
         "prefill_prompt": design.prefill_prompt,
         "prefill_rounding": rounding[design.prefill_series, 0],
         "log_prefill": np.log(design.prefill_s),
+    }
+
+
+def _octave_data(design: Design) -> dict[str, NDArray[Any]]:
+    coords = design.coords
+    reading_cell = np.array([c for c, _ in coords.series])[design.decode_series]
+    cell_device = np.array([d for _, d in coords.cells])
+    shares = octave_shares(design.decode_input, design.decode_output, coords.octaves)
+    read = octaves_read(reading_cell, shares, len(coords.cells))
+    off = off_mean(read)
+    return {
+        "cell_octave_off": off,
+        **octave_patterns(read, off, cell_device, len(coords.devices)),
+        "decode_octave": shares.T,
     }
 
 

@@ -420,7 +420,15 @@ def measured_predictions(fit: Fit) -> xr.Dataset:
 
 def _saved(models: Sequence[pm.Model]) -> dict[str, tuple[str, ...]]:
     """Return the variables a fit keeps, with their dims: all but the raw side of the groups."""
-    skipped = ("_raw", "_main_session", "_other_session", "bend", "_anchored", "phase_block_effect")
+    skipped = (
+        "_raw",
+        "_main_session",
+        "_other_session",
+        "bend",
+        "_anchored",
+        "_pattern",
+        "phase_block_effect",
+    )
     return {
         variable.name: tuple(model.named_vars_to_dims.get(variable.name, ()))
         for model in models

@@ -4,6 +4,10 @@ Attention kernels change with the context. llama.cpp on a Jetson AGX Orin 32GB t
 for a step at 257 to 512 tokens than a line through all contexts says, by the same number of
 milliseconds for a 1B LLM at 4 and at 16 bits; TensorRT-LLM on the same board follows its line to
 0.5 %. Prompts of a narrow range cannot show such a thing, and need no more than the line.
+
+
+What all octaves that a cell was read in have in common looks like its decode step. It counts as the
+latter, which goes on in other octaves, and is off there by as much.
 """
 
 from __future__ import annotations
@@ -30,6 +34,9 @@ WIDE: Final = 16.0
 
 OCTAVE_READINGS: Final = 3.0
 """Runs' worth of decode steps in an octave from which a cell has a level of its own there."""
+
+SEEN: Final = 0.5
+"""Share of a pattern's variance that readings show, from which they pin it."""
 
 
 def octave_shares(input_tokens: Floats, output_tokens: Floats, octaves: Sequence[int]) -> Floats:
@@ -58,23 +65,18 @@ def octave_middles(octaves: Sequence[int]) -> NDArray[np.float64]:
     return np.array([0.75 * FIRST_TOKENS * 2**octave for octave in octaves])
 
 
-def table_octaves(
-    device: NDArray[np.integer[Any]], input_tokens: Floats, output_tokens: Floats
-) -> tuple[int, ...]:
-    """Return the octaves that a table's decode steps lie in; none where no device shows them.
+def table_octaves(device: NDArray[np.integer[Any]], input_tokens: Floats) -> tuple[int, ...]:
+    """Return the octaves of a table's decode steps; none where no device shows them.
 
     Args:
         device: Device of each run. shape: (run,)
         input_tokens: Prompt lengths, NaN where unknown. shape: (run,)
-        output_tokens: Generated tokens, 2 or more. shape: (run,)
     """
     known = np.isfinite(input_tokens)
-    device, inputs, outputs = device[known], input_tokens[known], output_tokens[known]
+    device, inputs = device[known], input_tokens[known]
     prompts = [inputs[device == d] for d in np.unique(device)]
-    if not any(p.max() >= WIDE * max(p.min(), 1) for p in prompts):
-        return ()
-    held = octave_shares(inputs, outputs, range(OCTAVES)).any(axis=1)
-    return tuple(range(int(held.argmax()), OCTAVES - int(held[::-1].argmax())))
+    wide = any(p.max() >= WIDE * max(p.min(), 1) for p in prompts)
+    return tuple(range(OCTAVES)) if wide else ()
 
 
 def octaves_read(cell: NDArray[np.integer[Any]], shares: Floats, cells: int) -> NDArray[np.float64]:
@@ -89,29 +91,62 @@ def octaves_read(cell: NDArray[np.integer[Any]], shares: Floats, cells: int) -> 
     return (held >= OCTAVE_READINGS).astype(float)
 
 
-def octave_weights(read: Floats, device: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Return each cell's share among the cells of its device that read an octave.
+def off_mean(read: Floats) -> NDArray[np.float64]:
+    """Return what takes from effects of octaves their mean over those that a cell was read in.
 
     Args:
         read: What :func:`octaves_read` returns. shape: (cell, octave)
-        device: Device of each cell. shape: (cell,)
 
     Returns:
-        The shares: 1 where one cell alone reads an octave, 0 where it does not. shape:
-        (cell, octave)
+        Matrices from effects to departures. shape: (cell, octave, octave)
     """
-    same = (device[:, None] == device).astype(float)
-    weights: NDArray[np.float64] = read / np.maximum(same @ read, 1)
-    return weights
+    shares = read / np.maximum(read.sum(axis=1, keepdims=True), 1)
+    return np.asarray(np.eye(read.shape[1]) - shares[:, None, :], dtype=np.float64)
 
 
-def several_read(weights: Any) -> Any:
-    """Return of which octaves a cell and others of its device have readings. shape: (cell, octave).
+def octave_patterns(
+    read: Floats, off: Floats, cell_device: NDArray[np.integer[Any]], devices: int
+) -> dict[str, NDArray[np.float64]]:
+    """Return orthonormal patterns over octaves, some of which readings pin.
+
+    Independent effects of one spread are as many independent patterns with that spread.
 
     Args:
-        weights: What :func:`octave_weights` returns. shape: (cell, octave)
+        read: What :func:`octaves_read` returns. shape: (cell, octave)
+        off: What :func:`off_mean` returns. shape: (cell, octave, octave)
+        cell_device: Device of each cell. shape: (cell,)
+        devices: Number of devices.
+
+    Returns:
+        Of what a device's LLMs share, ``device_octave_pattern``, shape (device, octave, pattern),
+        and ``device_octave_pinned``, 1 for what readings pin, shape (device, pattern). The same of
+        what is an LLM's own, ``cell_octave_...``, which is pinned where its readings and those of
+        others show it. And ``cell_octave_share``, what effects of one cell alone look like in the
+        patterns of its device, shape (cell, pattern, octave).
     """
-    return (weights > 0) & (weights < 1)
+    shown = read[:, :, None] * off
+    seen = shown.transpose(0, 2, 1) @ shown
+    of_device = np.zeros((devices, *seen.shape[1:]))
+    np.add.at(of_device, cell_device, seen)
+    device_pattern, device_pinned = _patterns(of_device)
+    in_pattern = device_pattern.transpose(0, 2, 1) @ of_device @ device_pattern
+    total = np.maximum(np.diagonal(in_pattern, axis1=1, axis2=2), SEEN)[cell_device]
+    share = device_pattern.transpose(0, 2, 1)[cell_device] @ seen / total[:, :, None]
+    of_others = of_device[cell_device] - seen
+    pattern, pinned = _patterns(seen @ of_others @ seen)
+    return {
+        "device_octave_pattern": device_pattern,
+        "device_octave_pinned": device_pinned,
+        "cell_octave_share": share,
+        "cell_octave_pattern": pattern,
+        "cell_octave_pinned": pinned,
+    }
+
+
+def _patterns(seen: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return principal patterns of what readings show, and 1 for those that they pin."""
+    shown, patterns = np.linalg.eigh(np.asarray(seen, dtype=np.float64))
+    return patterns, (shown > SEEN).astype(float)
 
 
 def _ends(octave: int) -> tuple[float, float]:

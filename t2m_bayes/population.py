@@ -17,7 +17,6 @@ from t2m_bayes.cards import catalog
 from t2m_bayes.design import TILE, tile_middle
 from t2m_bayes.errors import DataError
 from t2m_bayes.formulas import floored, noise_middle, noise_width, prefill_compute_time
-from t2m_bayes.octaves import OCTAVES
 from t2m_bayes.power_population import PowerDraws, View, power_draws
 from t2m_bayes.priors import (
     KV_SHARE,
@@ -416,18 +415,16 @@ def _octaves(fit: Fit, cell: int | None, d: int | None, normal: Any) -> dict[int
     """Return how far decode steps of each octave of context lie off the line."""
     if "tau_octave" not in fit.draws:
         return {}
+    if cell is not None:
+        departure = fit.flat("octave_departure")[:, cell]
+        return {octave: departure[:, i] for i, octave in enumerate(fit.coords.octaves)}
     tau = fit.flat("tau_octave")[:, d] if d is not None else prior_draws(fit, "tau_octave", normal)
     own = fit.flat("octave_own") * tau
-    found = {}
-    for octave in range(OCTAVES):
-        read = fit.coords.octaves.index(octave) if octave in fit.coords.octaves else None
-        if read is not None and cell is not None:
-            found[octave] = fit.flat("octave_departure")[:, cell, read]
-            continue
-        shared = d is not None and read is not None
-        effect = fit.flat("octave_effect")[:, d, read] if shared else tau * normal()
-        found[octave] = effect + own * normal()
-    return found
+    shared = fit.flat("octave_effect")[:, d] if d is not None else None
+    return {
+        octave: (tau * normal() if shared is None else shared[:, i]) + own * normal()
+        for i, octave in enumerate(fit.coords.octaves)
+    }
 
 
 def _device(fit: Fit, device: str, d: int | None, normal: Any) -> dict[str, Floats]:

@@ -9,7 +9,6 @@ import numpy as np
 from t2m_bayes.blocks import block_levels
 from t2m_bayes.design import context_cost, group_medians, stair_anchor
 from t2m_bayes.formulas import PADS, context_tokens, padded
-from t2m_bayes.octaves import octave_middles, several_read
 from t2m_bayes.priors import KV_SHARE, REFERENCE_GB, REFERENCE_PARAMS_B
 
 if TYPE_CHECKING:
@@ -34,6 +33,9 @@ OF_DEVICES: Final = (
 OFF: Final = 0.1
 """Where a standard normal starts: off its mode, since a gradient of zero tells the sampler nothing
 of scale."""
+
+PINNED_OFF: Final = 0.002
+"""Where patterns of octaves start that readings pin."""
 
 RUNNING: Final = 5
 """Prefill readings in the running median of a cell's pace."""
@@ -106,14 +108,10 @@ def _decode(
         "log_noise_decode_series_raw": np.where(data["series_read_noise"] > 0, noise, OFF),
     }
     if design.coords.octaves:
-        main, middles = data["cell_decode_series"], octave_middles(design.coords.octaves)
-        line = empty_level[main, None] + np.log1p(np.exp(cost)[main, None] * middles)
         start["tau_octave"] = np.full(len(design.coords.devices), near["tau_octave"])
-        weight = data["cell_octave_weight"]
-        effect = np.zeros((len(design.coords.devices), middles.size))
-        np.add.at(effect, [d for _, d in design.coords.cells], weight * line)
-        start["octave_effect_raw"] = np.where(effect == 0, OFF, effect)
-        start["octave_departure_raw"] = np.where(several_read(weight), line, OFF)
+        start["octave_alone_raw"] = np.full(data["cell_octave_pinned"].shape, OFF)
+        for name, of in (("octave_pattern", "device"), ("octave_own_pattern", "cell")):
+            start[f"{name}_raw"] = np.where(data[f"{of}_octave_pinned"] > 0, PINNED_OFF, OFF)
     if design.blocks:
         start["decode_block_effect_raw"] = block_levels(
             design.blocks, design.decode_block, steps, np.log(design.decode_output - 1)

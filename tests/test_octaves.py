@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from t2m_bayes import fits
 from t2m_bayes.evidence.readings import read
@@ -20,9 +21,10 @@ from t2m_bayes.octaves import (
     OCTAVES,
     WIDE,
     octave_middles,
+    octave_patterns,
     octave_shares,
-    octave_weights,
     octaves_read,
+    off_mean,
     table_octaves,
 )
 from t2m_bayes.prediction import predict
@@ -46,11 +48,11 @@ def test_every_step_lies_in_an_octave(prompt: int, out: int) -> None:
 
 
 def test_only_wide_prompts_show_octaves() -> None:
-    device, outputs = np.array([0, 0, 1, 1]), np.array([300, 300, 300, 300])
+    device = np.array([0, 0, 1, 1])
     narrow = np.array([100.0, 100 * WIDE - 1, 5_000, np.nan])
     wide = np.array([100.0, 100 * WIDE, 5_000, np.nan])
-    assert table_octaves(device, narrow, outputs) == ()
-    assert table_octaves(device, wide, outputs) == (0, 1, 2, 3, 4, 5, 6)
+    assert table_octaves(device, narrow) == ()
+    assert table_octaves(device, wide) == tuple(EVERY)
     assert octave_middles((0, 1, 2)).tolist() == [96, 192, 384]
 
 
@@ -60,10 +62,48 @@ def test_an_octave_needs_three_runs_worth_of_steps() -> None:
     assert octaves_read(cell, shares, 2).tolist() == [[1, 0], [0, 0]]
 
 
-def test_an_octave_is_shared_by_the_llms_of_the_device_that_read_it() -> None:
-    read = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 1]], dtype=float)
-    weights = octave_weights(read, np.array([0, 0, 1]))
-    assert weights.tolist() == [[0.5, 1, 0], [0.5, 0, 0], [1, 0, 1]]
+NONE_READ, ALL_READ = np.zeros(OCTAVES, dtype=bool), np.ones(OCTAVES, dtype=bool)
+EARLY, WIDE_READ = (np.arange(OCTAVES) < n for n in (4, 7))
+LATE = np.roll(EARLY, 6)
+
+
+@given(arrays(bool, OCTAVES, elements=st.booleans()))
+def test_octaves_that_were_read_have_no_mean(read: np.ndarray) -> None:
+    """Which is the step's, that goes on in the others."""
+    effects = np.random.default_rng(0).normal(size=OCTAVES)
+    departure = off_mean(read[None].astype(float))[0] @ effects
+    mean = effects[read].mean() if read.any() else 0.0
+    np.testing.assert_allclose(departure, effects - mean, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("reads", "shared", "own"),
+    [
+        ([NONE_READ, NONE_READ], 0, [0, 0]),
+        ([WIDE_READ, NONE_READ], 6, [0, 0]),
+        ([WIDE_READ, WIDE_READ], 6, [6, 6]),
+        ([ALL_READ, EARLY], 11, [3, 3]),
+        ([EARLY, LATE], 6, [0, 0]),
+        ([np.arange(OCTAVES) == 1, NONE_READ], 0, [0, 0]),
+    ],
+)
+def test_readings_pin_what_they_show(reads: list[np.ndarray], shared: int, own: list[int]) -> None:
+    """What is shared where any LLM shows it, and what is its own where another does too."""
+    read = np.stack(reads).astype(float)
+    off = off_mean(read)
+    made = octave_patterns(read, off, np.zeros(2, dtype=int), 1)
+    pinned = made["device_octave_pinned"][0] > 0
+    assert pinned.sum() == shared
+    assert made["cell_octave_pinned"].sum(axis=1).tolist() == own
+    for name in ("device", "cell"):
+        for pattern in made[f"{name}_octave_pattern"]:
+            np.testing.assert_allclose(pattern @ pattern.T, np.eye(OCTAVES), atol=1e-12)
+    pattern = made["device_octave_pattern"][0]
+    shown = read[:, :, None] * (off @ pattern)
+    np.testing.assert_allclose(shown[:, :, ~pinned], 0, atol=1e-6)
+    # What all cells of a device have alike is the same as what they share.
+    alike = (made["cell_octave_share"] @ pattern).sum(axis=0)
+    np.testing.assert_allclose(alike[pinned], np.eye(OCTAVES)[pinned], atol=1e-12)
 
 
 def test_the_predictor_has_the_octaves_of_the_model(
