@@ -5,7 +5,6 @@ for a step at 257 to 512 tokens than a line through all contexts says, by the sa
 milliseconds for a 1B LLM at 4 and at 16 bits; TensorRT-LLM on the same board follows its line to
 0.5 %. Prompts of a narrow range cannot show such a thing, and need no more than the line.
 
-
 What all octaves that a cell was read in have in common looks like its decode step. It counts as the
 latter, which goes on in other octaves, and is off there by as much.
 """
@@ -128,25 +127,16 @@ def octave_patterns(
     seen = shown.transpose(0, 2, 1) @ shown
     of_device = np.zeros((devices, *seen.shape[1:]))
     np.add.at(of_device, cell_device, seen)
-    device_pattern, device_pinned = _patterns(of_device)
-    in_pattern = device_pattern.transpose(0, 2, 1) @ of_device @ device_pattern
-    total = np.maximum(np.diagonal(in_pattern, axis1=1, axis2=2), SEEN)[cell_device]
-    share = device_pattern.transpose(0, 2, 1)[cell_device] @ seen / total[:, :, None]
-    of_others = of_device[cell_device] - seen
-    pattern, pinned = _patterns(seen @ of_others @ seen)
+    shared, device_pattern = np.linalg.eigh(of_device)
+    in_pattern = device_pattern.transpose(0, 2, 1)[cell_device] @ seen
+    own, pattern = np.linalg.eigh(seen @ (of_device[cell_device] - seen) @ seen)
     return {
         "device_octave_pattern": device_pattern,
-        "device_octave_pinned": device_pinned,
-        "cell_octave_share": share,
+        "device_octave_pinned": (shared > SEEN).astype(float),
+        "cell_octave_share": in_pattern / np.maximum(shared, SEEN)[cell_device][:, :, None],
         "cell_octave_pattern": pattern,
-        "cell_octave_pinned": pinned,
+        "cell_octave_pinned": (own > SEEN).astype(float),
     }
-
-
-def _patterns(seen: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return principal patterns of what readings show, and 1 for those that they pin."""
-    shown, patterns = np.linalg.eigh(np.asarray(seen, dtype=np.float64))
-    return patterns, (shown > SEEN).astype(float)
 
 
 def _ends(octave: int) -> tuple[float, float]:
