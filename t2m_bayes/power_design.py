@@ -325,6 +325,26 @@ def measured_energy(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
     }
 
 
+def with_windows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a run table that says of which runs a power that repeats is the mean.
+
+    A part of a table can hold one run of a subject, whose power then looks like its own.
+
+    Args:
+        frame: A validated run table, with rows numbered from 0.
+
+    Returns:
+        The table, with ``power_window`` filled in where it was not stated.
+    """
+    table = _timed(frame)
+    shared = _shared(frame, table["power_w"].where(table["n_power_samples"].isna()))
+    if not any(shared):
+        return frame
+    stated = frame["power_window"] if "power_window" in frame else [None] * len(frame)
+    windows = [key[0] if key else said for key, said in zip(shared, stated, strict=True)]
+    return frame.assign(power_window=windows)
+
+
 def _timed(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the numbers of each row, with phases completed from totals and periods from cards."""
     import pandas as pd

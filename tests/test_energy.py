@@ -18,7 +18,7 @@ from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.formulas import REFERENCE_CONTEXT
 from t2m_bayes.power_data import known_context, power_data
-from t2m_bayes.power_design import measured_energy, named_rails, parse_rails
+from t2m_bayes.power_design import measured_energy, named_rails, parse_rails, with_windows
 from t2m_bayes.power_population import power_draws
 from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
@@ -309,6 +309,29 @@ def test_one_mean_repeated_over_a_subject_is_one_reading() -> None:
     assert {s.kind for s in readings.sensors} == {"mean"}
     assert np.isnan(measured_energy(frame)["power_w"]).all()
     assert np.isnan(measured_energy(frame)["energy_j"]).all()
+
+
+def test_a_part_of_a_table_knows_a_mean_of_many_runs() -> None:
+    """One run of a subject looks like a run of its own, unless the whole table said what it is."""
+    frame = pd.DataFrame(
+        {
+            "device": "tegra",
+            "llm": "DSR1-Llama-8B",
+            "session": "day",
+            "subject": ["law"] * 4 + ["art"],
+            "input_tokens": 100.0,
+            "output_tokens": 50.0,
+            "prefill_s": 0.1,
+            "decode_s": 2.0,
+            "total_s": 2.1,
+            "power_w": [20.0] * 4 + [22.0],
+        }
+    )
+    part = [0, 4]
+    assert np.isfinite(measured_energy(frame.iloc[part])["power_w"]).tolist() == [True, True]
+    said = with_windows(frame)
+    assert np.isfinite(measured_energy(said.iloc[part])["power_w"]).tolist() == [False, True]
+    assert "power_window" not in with_windows(frame.iloc[part].reset_index(drop=True))
 
 
 def test_power_times_time_is_no_reading_of_energy() -> None:

@@ -17,6 +17,7 @@ from t2m_bayes.baselines.table import DECODE, METRICS, readings
 from t2m_bayes.cards import catalog
 from t2m_bayes.comparison.estimators import BAYES, Bayes, Estimator, check_names, regression
 from t2m_bayes.errors import DataError
+from t2m_bayes.power_design import with_windows
 from t2m_bayes.priors import device_role, usual_target
 from t2m_bayes.requests import requests_of
 from t2m_bayes.schema import Runs
@@ -106,7 +107,7 @@ def compare(
     from joblib import Parallel, delayed
 
     check_names(estimators)
-    table = Runs(runs.frame.reset_index(drop=True), runs.reports)
+    table = Runs(with_windows(runs.frame.reset_index(drop=True)), runs.reports)
     frame = table.frame
     roles = {d: device_role(d, catalog()) for d in frame["device"].unique()}
     device = usual_target(frame["device"], roles) if target is None else target
