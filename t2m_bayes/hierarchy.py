@@ -449,7 +449,7 @@ def _octave_departures(
         0.0,
         own_tau,
         ("cell", "octave"),
-        pinned=(own_patterns * of_cell[:, :, None]).sum(axis=1),
+        pinned=_over(own_patterns.transpose(0, 2, 1), of_cell),
     )
     effects = of_cell + alone + _over(own_patterns, several * own)
     return pm.Deterministic(
@@ -545,10 +545,9 @@ def _octave_data(design: Design) -> dict[str, NDArray[Any]]:
     cell_device = np.array([d for _, d in coords.cells])
     shares = octave_shares(design.decode_input, design.decode_output, coords.octaves)
     read = octaves_read(reading_cell, shares, len(coords.cells))
-    off = off_mean(read)
     return {
-        "cell_octave_off": off,
-        **octave_patterns(read, off, cell_device, len(coords.devices)),
+        "cell_octave_off": off_mean(read),
+        **octave_patterns(read, cell_device, len(coords.devices)),
         "decode_octave": shares.T,
     }
 

@@ -59,11 +59,6 @@ def octave_shares(input_tokens: Floats, output_tokens: Floats, octaves: Sequence
     )
 
 
-def octave_middles(octaves: Sequence[int]) -> NDArray[np.float64]:
-    """Return the middle of each octave, in tokens: where a cell's level is stated."""
-    return np.array([0.75 * FIRST_TOKENS * 2**octave for octave in octaves])
-
-
 def table_octaves(device: NDArray[np.integer[Any]], input_tokens: Floats) -> tuple[int, ...]:
     """Return the octaves of a table's decode steps; none where no device shows them.
 
@@ -104,7 +99,7 @@ def off_mean(read: Floats) -> NDArray[np.float64]:
 
 
 def octave_patterns(
-    read: Floats, off: Floats, cell_device: NDArray[np.integer[Any]], devices: int
+    read: Floats, cell_device: NDArray[np.integer[Any]], devices: int
 ) -> dict[str, NDArray[np.float64]]:
     """Return orthonormal patterns over octaves, some of which readings pin.
 
@@ -112,7 +107,6 @@ def octave_patterns(
 
     Args:
         read: What :func:`octaves_read` returns. shape: (cell, octave)
-        off: What :func:`off_mean` returns. shape: (cell, octave, octave)
         cell_device: Device of each cell. shape: (cell,)
         devices: Number of devices.
 
@@ -123,7 +117,7 @@ def octave_patterns(
         others show it. And ``cell_octave_share``, what effects of one cell alone look like in the
         patterns of its device, shape (cell, pattern, octave).
     """
-    shown = read[:, :, None] * off
+    shown = read[:, :, None] * off_mean(read)
     seen = shown.transpose(0, 2, 1) @ shown
     of_device = np.zeros((devices, *seen.shape[1:]))
     np.add.at(of_device, cell_device, seen)

@@ -314,7 +314,7 @@ def measured_energy(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
     table = _timed(rows)
     phased = table[["prefill_energy_j", "decode_energy_j"]].notna().any(axis=1)
     counted = table["n_power_samples"].notna()
-    shared = _shared(rows, table["power_w"].where(~counted))
+    shared = _shared(rows, table)
     own = np.array([key is None for key in shared], dtype=bool)
     summed = phased | counted | table["sensor_period_s"].isna()
     keep = {"energy_j": own & summed, "power_w": own}
@@ -336,8 +336,7 @@ def with_windows(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The table, with ``power_window`` filled in where it was not stated.
     """
-    table = _timed(frame)
-    shared = _shared(frame, table["power_w"].where(table["n_power_samples"].isna()))
+    shared = _shared(frame, _timed(frame))
     if not any(shared):
         return frame
     stated = frame["power_window"] if "power_window" in frame else [None] * len(frame)
@@ -384,7 +383,7 @@ def _entries(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     window = table["energy_j"] / (table["n_power_samples"] * table["sensor_period_s"])
     power = window.fillna(table["power_w"]).fillna(table["energy_j"] / seconds.where(seconds > 0))
     usable = (power > 0).to_numpy() & ~phased
-    shared = _shared(frame, table["power_w"].where(table["n_power_samples"].isna()))
+    shared = _shared(frame, table)
     own = np.array([key is None for key in shared], dtype=bool)
     slow = own & table["sensor_period_s"].notna().to_numpy()
     timed = (seconds > 0).to_numpy()
@@ -415,8 +414,9 @@ def _rails(frame: pd.DataFrame, rail_offset: bool) -> list[str]:
     ]
 
 
-def _shared(frame: pd.DataFrame, power_w: pd.Series[float]) -> list[tuple[Any, ...] | None]:
+def _shared(frame: pd.DataFrame, table: pd.DataFrame) -> list[tuple[Any, ...] | None]:
     """Return what names the common window of a row's reading; ``None`` for a window of its own."""
+    power_w = table["power_w"].where(table["n_power_samples"].isna())
     shared: list[tuple[Any, ...] | None] = [None] * len(frame)
     said = frame["power_window"].to_numpy() if "power_window" in frame else [None] * len(frame)
     series = [frame[k].to_numpy() for k in ("device", "llm", "session")]

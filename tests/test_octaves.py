@@ -20,7 +20,6 @@ from t2m_bayes.octaves import (
     FIRST_TOKENS,
     OCTAVES,
     WIDE,
-    octave_middles,
     octave_patterns,
     octave_shares,
     octaves_read,
@@ -53,7 +52,6 @@ def test_only_wide_prompts_show_octaves() -> None:
     wide = np.array([100.0, 100 * WIDE, 5_000, np.nan])
     assert table_octaves(device, narrow) == ()
     assert table_octaves(device, wide) == tuple(EVERY)
-    assert octave_middles((0, 1, 2)).tolist() == [96, 192, 384]
 
 
 def test_an_octave_needs_three_runs_worth_of_steps() -> None:
@@ -90,8 +88,7 @@ def test_octaves_that_were_read_have_no_mean(read: np.ndarray) -> None:
 def test_readings_pin_what_they_show(reads: list[np.ndarray], shared: int, own: list[int]) -> None:
     """What is shared where any LLM shows it, and what is its own where another does too."""
     read = np.stack(reads).astype(float)
-    off = off_mean(read)
-    made = octave_patterns(read, off, np.zeros(2, dtype=int), 1)
+    made = octave_patterns(read, np.zeros(2, dtype=int), 1)
     pinned = made["device_octave_pinned"][0] > 0
     assert pinned.sum() == shared
     assert made["cell_octave_pinned"].sum(axis=1).tolist() == own
@@ -99,7 +96,7 @@ def test_readings_pin_what_they_show(reads: list[np.ndarray], shared: int, own: 
         for pattern in made[f"{name}_octave_pattern"]:
             np.testing.assert_allclose(pattern @ pattern.T, np.eye(OCTAVES), atol=1e-12)
     pattern = made["device_octave_pattern"][0]
-    shown = read[:, :, None] * (off @ pattern)
+    shown = read[:, :, None] * (off_mean(read) @ pattern)
     np.testing.assert_allclose(shown[:, :, ~pinned], 0, atol=1e-6)
     # What all cells of a device have alike is the same as what they share.
     alike = (made["cell_octave_share"] @ pattern).sum(axis=0)
