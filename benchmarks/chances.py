@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from t2m_bayes.decisions.limits import chance
-from t2m_bayes.inference import compile_model, fit_well
+from t2m_bayes.inference import fit_well, make_models
 from t2m_bayes.loading import load
 from t2m_bayes.power_design import without_power
 from t2m_bayes.prediction import predict
@@ -38,13 +38,13 @@ def main() -> None:
     args = parser.parse_args()
     runs = without_power(load(args.data / "orin_mmlu_requests.csv"))
     there = (runs.frame[["prefill_s", "decode_s", "total_s"]] > 0).all(axis=1).to_numpy()
-    compiled = compile_model(runs)
+    models = make_models(runs)
     parts = []
     rng = np.random.default_rng(1)
     fold = rng.permutation(len(runs)) % args.folds
     for k in range(args.folds):
         train = fold != k
-        fit = fit_well(compiled, Sampling(progress=False), train)
+        fit = fit_well(models, Sampling(progress=False), train)
         console.print(fit.provenance["diagnostics"]["verdict"])
         test = runs.frame[there & ~train]
         requests = requests_of(test)

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from t2m_bayes.baselines.published import Published
 from t2m_bayes.fits import Fit
-from t2m_bayes.inference import Compiled, compile_model, fit_well
+from t2m_bayes.inference import Models, fit_well, make_models
 from t2m_bayes.loading import load
 from t2m_bayes.prediction import predict
 from t2m_bayes.requests import make_requests, requests_of
@@ -51,7 +51,7 @@ def main() -> None:
 def whole_fit(data: Path, seeds: int) -> None:
     """Fit time and power to both sweeps, and show idle and busy power with bands."""
     started = time.perf_counter()
-    fit = fit_well(compile_model(_sweeps(data)), Sampling(progress=False))
+    fit = fit_well(make_models(_sweeps(data)), Sampling(progress=False))
     console.print(f"both sweeps: compiled and sampled in {time.perf_counter() - started:.0f} s")
     console.print(fit.provenance["diagnostics"]["verdict"])
     _show_powers(fit)
@@ -60,11 +60,11 @@ def whole_fit(data: Path, seeds: int) -> None:
 def prefill(data: Path, seeds: int) -> None:
     """Predict the sensor's mean power on the prefill sweep, in five folds."""
     runs = load(data / "orin_prefill_sweep.csv")
-    compiled = _compiled(runs)
+    models = _compiled(runs)
     folds = np.random.default_rng(0).permutation(len(runs)) % 5
     records = []
     for fold in range(5):
-        fit = compiled.fit(folds != fold, QUICK)
+        fit = models.fit(folds != fold, QUICK)
         train, test = runs.frame[folds != fold], runs.frame[folds == fold]
         records += _score(fit, test, ("power_w",))
         published = np.exp(Published("power_w").predict(test))
@@ -73,18 +73,18 @@ def prefill(data: Path, seeds: int) -> None:
             refit = _piecewise_log(train[train["llm"] == llm], rows)
             records += _errors("piecewise log, refit", "power_w", rows, refit)
     _table("prefill sweep, mean sensor power, five folds", pd.DataFrame(records))
-    _show_powers(compiled.fit(sampling=QUICK))
+    _show_powers(models.fit(sampling=QUICK))
 
 
 def decode(data: Path, seeds: int) -> None:
     """Predict half of the decode sweep from the other half and the prefill sweep."""
     runs = _sweeps(data)
-    compiled = _compiled(runs)
+    models = _compiled(runs)
     swept = runs.frame["n_power_samples"].notna().to_numpy()
     records = []
     for seed in range(seeds):
         test = swept & (np.random.default_rng(seed).random(len(runs)) < 0.5)
-        fit = compiled.fit(~test, QUICK)
+        fit = models.fit(~test, QUICK)
         console.print(f"[dim]{fit.provenance['diagnostics']['verdict']}[/dim]")
         records += _score(fit, runs.frame[test], ("energy_j", "power_w"))
     frame = pd.DataFrame(records)
@@ -100,7 +100,7 @@ def decode(data: Path, seeds: int) -> None:
 def phases(data: Path, seeds: int) -> None:
     """Predict each 9 of the 36 cells of the sweep with energy by phase from the other 27."""
     runs = load(data / "orin32_sweep.csv")
-    compiled = _compiled(runs)
+    models = _compiled(runs)
     frame = runs.frame
     cell = frame.groupby(["input_tokens", "output_tokens"]).ngroup().to_numpy()
     fold = np.random.default_rng(0).permutation(cell.max() + 1)[cell] % 4
@@ -108,7 +108,7 @@ def phases(data: Path, seeds: int) -> None:
     for k in range(4):
         test = fold == k
         started = time.perf_counter()
-        fit = compiled.fit(~test, LAGGED)
+        fit = models.fit(~test, LAGGED)
         took = f"{time.perf_counter() - started:.0f} s"
         console.print(f"[dim]{took}: {fit.provenance['diagnostics']['verdict']}[/dim]")
         metrics = ("energy_j", "total_s", "prefill_energy_j", "decode_energy_j")
@@ -125,11 +125,11 @@ PARTS: dict[str, Callable[[Path, int], None]] = {
 }
 
 
-def _compiled(runs: Runs) -> Compiled:
+def _compiled(runs: Runs) -> Models:
     started = time.perf_counter()
-    compiled = compile_model(runs)
+    models = make_models(runs).compile()
     console.print(f"[dim]compiled in {time.perf_counter() - started:.0f} s[/dim]")
-    return compiled
+    return models
 
 
 def _sweeps(data: Path) -> Runs:

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from t2m_bayes.decisions.plan import plan_runs
 from t2m_bayes.fits import Fit
-from t2m_bayes.inference import compile_model
+from t2m_bayes.inference import make_models
 from t2m_bayes.loading import load
 from t2m_bayes.power_design import without_power
 from t2m_bayes.prediction import predict
@@ -56,7 +56,7 @@ def main() -> None:
     usable = (runs.frame[read] > 0).all(axis=1).to_numpy()
     llms = runs.frame["llm"].to_numpy()
     names = sorted(set(llms))
-    compiled = compile_model(runs)
+    models = make_models(runs)
     records = []
     for seed in range(args.seeds):
         rng = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def main() -> None:
             own = could[llms[could] == llm]
             ways["random, its LLM"] = rng.choice(own, min(RUNS, own.size), replace=False)
         tested = tested[:TESTED]
-        before = compiled.fit(start, QUICK)
+        before = models.fit(start, QUICK)
         test = runs.frame.iloc[tested]
         plan = plan_runs(
             before,
@@ -87,7 +87,7 @@ def main() -> None:
         for how, added in {"none": could[:0], "planned": could[plan.chosen], **ways}.items():
             train = start.copy()
             train[added] = True
-            fit = compiled.fit(train, QUICK) if added.size else before
+            fit = models.fit(train, QUICK) if added.size else before
             records += scored(fit, test, how, seed)
         show(pd.DataFrame(records), seed + 1)
 

@@ -63,7 +63,7 @@ def checks_of(fit: Fit) -> list[Check]:
     """Return every check of a fit, by group.
 
     Args:
-        fit: The fit. One trained without its evidence (``Compiled.fit`` in a loop of refits) has
+        fit: The fit. One trained without its evidence (``Models.fit`` in a loop of refits) has
             the sampler's checks and those that need no rows, and no others: see :func:`checked`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Fit the model: compile once, sample, check, thin, and say whether the result can be used."""
+"""Fit the models: sample, check, thin, and say whether the result can be used."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import logging
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from itertools import product
+from itertools import compress, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,12 +31,12 @@ from t2m_bayes.priors import (
     usual_target,
 )
 from t2m_bayes.requests import make_requests
-from t2m_bayes.sampling import Sampling, compile_graph, sample_graph
+from t2m_bayes.sampling import Graph, Sampling, Task, sample_in_turn
 from t2m_bayes.schema import ENERGIES, data_hash
 from t2m_bayes.time_start import time_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     import pymc as pm
@@ -64,33 +63,42 @@ THINNED: Final = 400
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A model compiled for a table, to be fitted to all or part of it.
+class Models:
+    """The models of a table, to be fitted to all or part of it.
 
     Attributes:
         frame: The run table.
         design: Its index.
-        model: The PyMC model of time.
+        time: The model of time.
         rates: What is expected of each of its devices.
         priors: The priors by name.
-        compiled: nutpie's compiled model; ``None`` with PyMC's sampler.
         sources: What the runs were read from.
-        power: The PyMC model of power and nutpie's; ``None`` where no run has a power reading.
+        power: The model of power; ``None`` where no run has a power reading.
     """
 
     frame: pd.DataFrame
     design: Design
-    model: pm.Model
+    time: Graph
     rates: tuple[DeviceRates, ...]
     priors: dict[str, Prior]
-    compiled: Any
     sources: tuple[str, ...]
-    power: tuple[pm.Model, Any] | None = None
+    power: Graph | None = None
+
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """Return the model of time and, where there is one, that of power."""
+        return (self.time,) if self.power is None else (self.time, self.power)
 
     @property
     def models(self) -> tuple[pm.Model, ...]:
-        """Return the model of time and, where there is one, that of power."""
-        return (self.model,) if self.power is None else (self.model, self.power[0])
+        """Return them as PyMC's."""
+        return tuple(graph.model for graph in self.graphs)
+
+    def compile(self) -> Models:
+        """Compile now what would be when it is first sampled, and return the models."""
+        for graph in self.graphs:
+            _ = graph.compiled
+        return self
 
     def fit(
         self,
@@ -122,31 +130,29 @@ class Compiled:
             sampling: How to sample.
 
         Returns:
-            The posterior and the sampler's statistics, as ArviZ reads them. Statistics of time and
-            of power stand side by side as chains.
+            The posterior and the sampler's statistics, as ArviZ reads them. Statistics of power and
+            of time stand side by side as chains.
         """
-        return _joined([part(sampling) for part in self.parts(rows)])
+        return _joined(sample_in_turn(self.tasks(rows), sampling))
 
-    def parts(
-        self, rows: NDArray[np.bool_] | None = None
-    ) -> tuple[Callable[[Sampling], xr.DataTree], ...]:
-        """Return what samples the posterior of time and, where there is one, that of power.
+    def tasks(self, rows: NDArray[np.bool_] | None = None) -> tuple[Task, ...]:
+        """Return what is to be sampled: power, where there is any, and time.
 
-        No variable belongs to both, so that each is sampled for itself.
+        No variable belongs to both, so that each is sampled for itself. The windows of a slow
+        sensor take longer than times: while they are sampled, the model of time is compiled.
 
         Args:
             rows: Which rows to fit to; all by default. shape: (row,)
         """
         design = self.design if rows is None else self.design.subset(rows)
         data = model_data(design)
-        start = time_start(design, data, self.rates, self.priors)
-        of_time = partial(sample_graph, self.model, self.compiled, data, start)
+        of_time = Task(self.time, data, time_start(design, data, self.rates, self.priors))
         if self.power is None or design.power is None:
             return (of_time,)
         cells = np.array([c for c, _ in design.coords.series])
         data = power_data(design.power, cells, len(design.coords.cells))
         start = power_start(design.coords, design.power, self.priors)
-        return of_time, partial(sample_graph, *self.power, data, start)
+        return Task(self.power, data, start), of_time
 
     def condense(
         self,
@@ -185,13 +191,13 @@ class Compiled:
         if evidence:
             started = time.perf_counter()
             more, found = gather(
-                self.model,
+                self.time.model,
                 design,
                 data,
                 self.frame,
                 posterior,
                 self.priors,
-                list(_saved((self.model,))),
+                list(_saved((self.time.model,))),
                 roles,
             )
             log.info("checked against rows and prior in %.0f s", time.perf_counter() - started)
@@ -222,23 +228,18 @@ class Compiled:
         return replace(fitted, provenance=about)
 
 
-def compile_model(
-    runs: Runs,
-    *,
-    priors: dict[str, Prior] | None = None,
-    sampler: str = "nutpie",
-    rail_offset: bool = False,
-) -> Compiled:
-    """Index a run table, build its model and compile it.
+def make_models(
+    runs: Runs, *, priors: dict[str, Prior] | None = None, rail_offset: bool = False
+) -> Models:
+    """Index a run table and build its models.
 
     Args:
         runs: The run table.
         priors: The priors by name; the shipped ones by default.
-        sampler: ``nutpie`` or ``pymc``.
         rail_offset: Pool power of different rails, with an offset for each.
 
     Returns:
-        The compiled model.
+        The models, each of which is compiled when it is first sampled.
 
     Raises:
         DataError: Nothing in the table can be fitted, or power was read on different rails and
@@ -249,19 +250,16 @@ def compile_model(
     design = make_design(frame, rail_offset=rail_offset)
     rates = tuple(device_rates(d, catalog()) for d in design.coords.devices)
     model = latency_model(design, rates, priors)
-    compile_one = compile_graph if sampler == "nutpie" else lambda *_: None
     power = None
     if design.power is not None:
         of_power = power_model(design.coords, design.power, rates, priors)
-        start = power_start(design.coords, design.power, priors)
-        power = (of_power, compile_one(of_power, start))
-    return Compiled(
+        power = Graph(of_power, power_start(design.coords, design.power, priors))
+    return Models(
         frame=frame,
         design=design,
-        model=model,
+        time=Graph(model, time_start(design, model_data(design), rates, priors)),
         rates=rates,
         priors=priors,
-        compiled=compile_one(model, time_start(design, model_data(design), rates, priors)),
         sources=tuple(dict.fromkeys(Path(r.path).name for r in runs.reports)),
         power=power,
     )
@@ -285,40 +283,39 @@ def fit(runs: Runs, sampling: Sampling = Sampling(), *, rail_offset: bool = Fals
         DataError: Nothing in the table can be fitted, or power was read on different rails and
             ``rail_offset`` is off.
     """
-    compiled = compile_model(runs, sampler=sampling.sampler, rail_offset=rail_offset)
-    return fit_well(compiled, sampling, evidence=True)
+    return fit_well(make_models(runs, rail_offset=rail_offset), sampling, evidence=True)
 
 
 def fit_well(
-    compiled: Compiled,
+    models: Models,
     sampling: Sampling = Sampling(),
     rows: NDArray[np.bool_] | None = None,
     *,
     evidence: bool = False,
 ) -> Fit:
-    """Fit to some rows of a compiled table, sampling again where it was not good enough.
+    """Fit to some rows of a table, sampling again where it was not good enough.
 
     Args:
-        compiled: The compiled model.
+        models: The models of the table.
         sampling: How to sample the first time: see :func:`sample_well`.
         rows: Which rows to fit to; all by default. shape: (row,)
         evidence: Whether to hold the fit against its rows and prior too: see
-            :meth:`Compiled.condense`.
+            :meth:`Models.condense`.
 
     Returns:
         The fit. A bad one is returned as well, marked: see ``Fit.usable``.
     """
-    posterior, sampling, checks = sample_well(compiled, sampling, rows)
-    return compiled.condense(posterior, rows, sampling, sampler=checks, evidence=evidence)
+    posterior, sampling, checks = sample_well(models, sampling, rows)
+    return models.condense(posterior, rows, sampling, sampler=checks, evidence=evidence)
 
 
 def sample_well(
-    compiled: Compiled, sampling: Sampling, rows: NDArray[np.bool_] | None = None
+    models: Models, sampling: Sampling, rows: NDArray[np.bool_] | None = None
 ) -> tuple[xr.DataTree, Sampling, list[Check]]:
     """Sample the posterior of some rows of the table, again where it was not good enough.
 
     Args:
-        compiled: The compiled model.
+        models: The models of the table.
         sampling: How to sample the first time. Where trajectories diverged, the model of time or
             of power that they belong to is sampled again with shorter steps; where chains mixed too
             slowly, both are, with twice as many draws.
@@ -327,15 +324,15 @@ def sample_well(
     Returns:
         The posterior, how it was sampled, and the checks of its chains.
     """
-    parts = compiled.parts(rows)
+    tasks = models.tasks(rows)
     started = time.perf_counter()
-    sampled = [part(sampling) for part in parts]
+    sampled = sample_in_turn(tasks, sampling)
     posterior = _joined(sampled)
-    checks = sampler_checks(posterior, compiled.models)
+    checks = sampler_checks(posterior, models.models)
     for _ in range(AGAIN):
         if not (failed := mendable(checks)):
             break
-        again = [True] * len(parts)
+        again = [True] * len(tasks)
         if failed == {"divergences"}:
             again = [bool(tree["sample_stats"]["diverging"].any()) for tree in sampled]
         else:
@@ -348,13 +345,11 @@ def sample_well(
             sampling.draws,
             sampling.target_accept,
         )
-        sampled = [
-            part(sampling) if anew else tree
-            for part, tree, anew in zip(parts, sampled, again, strict=True)
-        ]
+        anew = iter(sample_in_turn(list(compress(tasks, again)), sampling))
+        sampled = [next(anew) if a else tree for a, tree in zip(again, sampled, strict=True)]
         posterior = _joined(sampled)
-        checks = sampler_checks(posterior, compiled.models)
-    log.info("sampled in %.0f s", time.perf_counter() - started)
+        checks = sampler_checks(posterior, models.models)
+    log.info("compiled and sampled in %.0f s", time.perf_counter() - started)
     return posterior, sampling, checks
 
 

@@ -1,9 +1,10 @@
-"""From a PyMC model to chains: compiled once, then sampled for any data that fit its graph."""
+"""From PyMC models to chains: compiled once, then sampled for any data that fit their graphs."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from pytensor.graph.replace import vectorize_graph
 from t2m_bayes.pooling import packed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,89 +50,139 @@ class Sampling:
     progress: bool = True
 
 
-def compile_graph(model: pm.Model, start: Mapping[str, Floats]) -> Any:
-    """Compile a model for nutpie.
+@dataclass(frozen=True)
+class Graph:
+    """A PyMC model, to be sampled for any data that fit it.
 
-    Args:
+    Attributes:
         model: The model.
-        start: Where its chains start, by variable; the others start at random. Other names are
-            passed over.
-
-    Returns:
-        nutpie's compiled model.
+        start: Where its chains start, by variable, unless they are told otherwise; the others start
+            at random. Other names are passed over.
     """
-    variables = {v.name: v for v in model.free_RVs}
-    # One rewrite cannot fuse part of the power model in place and is left out, which changes
-    # nothing; PyTensor logs its traceback as an error.
-    rewriting = logging.getLogger("pytensor.graph.rewriting.basic")
-    level = rewriting.level
-    rewriting.setLevel(logging.CRITICAL)
-    try:
-        return nutpie.compile_pymc_model(
-            model,
-            # What is computed from the variables takes NumPy half a second for all draws, and some
-            # twenty seconds to compile.
-            var_names=list(variables),
-            initial_points={name: value for name, value in start.items() if name in variables},
-            jitter_rvs={v for name, v in variables.items() if name not in start},
-        )
-    finally:
-        rewriting.setLevel(level)
+
+    model: pm.Model
+    start: Mapping[str, Floats]
+
+    @cached_property
+    def compiled(self) -> Any:
+        """The model compiled for nutpie, which takes half a minute when it is first asked for."""
+        variables = {v.name: v for v in self.model.free_RVs}
+        # One rewrite cannot fuse part of the power model in place and is left out, which changes
+        # nothing; PyTensor logs its traceback as an error.
+        rewriting = logging.getLogger("pytensor.graph.rewriting.basic")
+        level = rewriting.level
+        rewriting.setLevel(logging.CRITICAL)
+        try:
+            return nutpie.compile_pymc_model(
+                self.model,
+                # What is computed from the variables takes NumPy half a second for all draws, and
+                # some twenty seconds to compile.
+                var_names=list(variables),
+                initial_points={n: value for n, value in self.start.items() if n in variables},
+                jitter_rvs={v for name, v in variables.items() if name not in self.start},
+            )
+        finally:
+            rewriting.setLevel(level)
 
 
-def sample_graph(
-    model: pm.Model,
-    compiled: Any,
-    data: Mapping[str, NDArray[Any]],
-    start: Mapping[str, Floats],
-    sampling: Sampling,
-) -> xr.DataTree:
-    """Sample a model's posterior for some data.
+@dataclass(frozen=True)
+class Task:
+    """A graph with the data to sample it for.
 
-    Args:
-        model: The model.
-        compiled: What :func:`compile_graph` made of it; not needed by PyMC's sampler.
-        data: Its data by name, as its function stacks them: see :func:`t2m_bayes.pooling.packed`.
+    Attributes:
+        graph: The graph.
+        data: Its data by name, as its function stacks them: see
+            :func:`t2m_bayes.pooling.packed`.
         start: Where chains start, by variable.
-        sampling: How to sample.
-
-    Returns:
-        The posterior and the sampler's statistics.
     """
-    settings: dict[str, Any] = {
-        "draws": sampling.draws,
-        "tune": sampling.tune,
-        "chains": sampling.chains,
-        "cores": sampling.cores,
-        "target_accept": sampling.target_accept,
-    }
-    # A graph without one kind of reading holds only part of the data.
-    data = {name: value for name, value in packed(data).items() if name in model.named_vars}
-    sampled: xr.DataTree
-    if sampling.sampler == "nutpie":
-        sampled = nutpie.sample(
-            _starting(compiled, start).with_data(
+
+    graph: Graph
+    data: Mapping[str, NDArray[Any]]
+    start: Mapping[str, Floats]
+
+    def prepare(self, sampling: Sampling) -> None:
+        """Compile what the sampler needs compiled."""
+        if sampling.sampler == "nutpie":
+            _ = self.graph.compiled
+
+    def begin(self, sampling: Sampling) -> Callable[[], xr.DataTree]:
+        """Begin to sample in the background.
+
+        Args:
+            sampling: How to sample. PyMC's sampler begins when it is waited for.
+
+        Returns:
+            What waits for the posterior and the sampler's statistics, and returns them.
+        """
+        model = self.graph.model
+        settings: dict[str, Any] = {
+            "draws": sampling.draws,
+            "tune": sampling.tune,
+            "chains": sampling.chains,
+            "cores": sampling.cores,
+            "target_accept": sampling.target_accept,
+        }
+        # A graph without one kind of reading holds only part of the data.
+        data = {n: value for n, value in packed(self.data).items() if n in model.named_vars}
+        if sampling.sampler == "pymc":
+
+            def sample() -> xr.DataTree:
+                variables = {v.name for v in model.free_RVs}
+                with model:
+                    pm.set_data(data)
+                    sampled: xr.DataTree = pm.sample(
+                        **settings,
+                        random_seed=sampling.seed,
+                        progressbar=sampling.progress,
+                        nuts_sampler="pymc",
+                        initvals={n: v for n, v in self.start.items() if n in variables},
+                    )
+                return sampled
+
+            return sample
+        compiled = self.graph.compiled
+        running = nutpie.sample(
+            _starting(compiled, self.start).with_data(
                 **{v.name: data[v.name] for v in compiled.shared_var_keys}
             ),
             **settings,
             seed=sampling.seed,
             progress_bar=sampling.progress,
             save_warmup=False,
+            blocking=False,
         )
-        posterior = sampled["posterior"].to_dataset()
-        sampled["posterior"] = _with_deterministics(model, data, posterior)
-        return sampled
-    variables = {v.name for v in model.free_RVs}
-    with model:
-        pm.set_data(data)
-        sampled = pm.sample(
-            **settings,
-            random_seed=sampling.seed,
-            progressbar=sampling.progress,
-            nuts_sampler="pymc",
-            initvals={name: value for name, value in start.items() if name in variables},
-        )
-    return sampled
+
+        def wait() -> xr.DataTree:
+            try:
+                sampled: xr.DataTree = running.wait()
+            except BaseException:
+                running.cancel()
+                raise
+            posterior = sampled["posterior"].to_dataset()
+            sampled["posterior"] = _with_deterministics(model, data, posterior)
+            return sampled
+
+        return wait
+
+
+def sample_in_turn(tasks: Sequence[Task], sampling: Sampling) -> list[xr.DataTree]:
+    """Sample one task after another; while one is sampled, the next is compiled.
+
+    Args:
+        tasks: The tasks.
+        sampling: How to sample each.
+
+    Returns:
+        The posterior of each and the sampler's statistics.
+    """
+    found: list[xr.DataTree] = []
+    wait: Callable[[], xr.DataTree] | None = None
+    for task in tasks:
+        task.prepare(sampling)
+        if wait is not None:
+            found.append(wait())
+        wait = task.begin(sampling)
+    return found if wait is None else [*found, wait()]
 
 
 def _with_deterministics(

@@ -22,8 +22,8 @@ from t2m_bayes.blocks import BLOCK_READINGS, block_names
 from t2m_bayes.errors import DataError
 from t2m_bayes.evidence.prior import draw_prior
 from t2m_bayes.hierarchy import model_data
-from t2m_bayes.inference import Compiled, compile_model, package_versions
-from t2m_bayes.sampling import Sampling, sample_graph
+from t2m_bayes.inference import Models, make_models, package_versions
+from t2m_bayes.sampling import Sampling, Task
 from t2m_bayes.schema import Runs, data_hash
 from t2m_bayes.time_start import time_start
 from t2m_bayes.writing import replacing
@@ -163,11 +163,10 @@ def calibrate(
     Raises:
         DataError: The file holds ranks of another setup.
     """
-    # PyMC's sampler needs no compiled graph: ranks that are complete wait for no compiler.
-    compiled = compile_model(runs, sampler="pymc")
-    prior = draw_prior(compiled.model, seed=sampling.seed, draws=simulations)
-    truth = prior["prior"].to_dataset()[[v.name for v in compiled.model.free_RVs]]
-    setup = setup_of(compiled, sampling)
+    models = make_models(runs)
+    prior = draw_prior(models.time.model, seed=sampling.seed, draws=simulations)
+    truth = prior["prior"].to_dataset()[[v.name for v in models.time.model.free_RVs]]
+    setup = setup_of(models, sampling)
     done = Calibration(
         setup | {"created": datetime.now(UTC).strftime("%Y-%m-%d")}, list(_labels(truth))
     )
@@ -177,16 +176,14 @@ def calibrate(
         if known != setup or found.parameters != done.parameters:
             raise DataError(f"{path} holds ranks of another setup: remove it, or name another file")
         done = found
-    if len(done.ranks) < simulations:
-        compiled = compile_model(runs)
     for i in range(len(done.ranks), simulations):
         report(i)
         started = time.perf_counter()
         readings = {
             v.name: prior["prior_predictive"][v.name].to_numpy()[0, i]
-            for v in compiled.model.observed_RVs
+            for v in models.time.model.observed_RVs
         }
-        posterior = _fit(compiled, readings, replace(sampling, seed=sampling.seed + i))
+        posterior = _fit(models, readings, replace(sampling, seed=sampling.seed + i))
         done.ranks.append(_ranks(truth.isel(chain=0, draw=i), posterior["posterior"].to_dataset()))
         done.divergences.append(int(posterior["sample_stats"]["diverging"].sum()))
         done.seconds.append(round(time.perf_counter() - started, 2))
@@ -195,20 +192,20 @@ def calibrate(
     return done
 
 
-def setup_of(compiled: Compiled, sampling: Sampling) -> dict[str, Any]:
+def setup_of(models: Models, sampling: Sampling) -> dict[str, Any]:
     """Return what the ranks of a calibration depend on, as plain JSON values.
 
     Args:
-        compiled: The model of time and its table; of the priors, those count that it uses.
+        models: The model of time and its table; of the priors, those count that it uses.
         sampling: How each simulation is sampled.
     """
-    used = {*compiled.model.named_vars, *(rates.spread for rates in compiled.rates)}
+    used = {*models.time.model.named_vars, *(rates.spread for rates in models.rates)}
     return {
-        "rows": len(compiled.frame),
-        "cells": compiled.design.coords.cell_names(),
-        "data_sha256": data_hash(compiled.frame),
+        "rows": len(models.frame),
+        "cells": models.design.coords.cell_names(),
+        "data_sha256": data_hash(models.frame),
         "priors": {
-            name: [p.kind, p.centre, p.sd] for name, p in compiled.priors.items() if name in used
+            name: [p.kind, p.centre, p.sd] for name, p in models.priors.items() if name in used
         },
         "sampling": asdict(sampling),
         "levels": LEVELS,
@@ -216,18 +213,14 @@ def setup_of(compiled: Compiled, sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def _fit(
-    compiled: Compiled,
-    readings: dict[str, Floats],
-    sampling: Sampling,
-) -> xr.DataTree:
+def _fit(models: Models, readings: dict[str, Floats], sampling: Sampling) -> xr.DataTree:
     """Sample the posterior of simulated readings.
 
     What the model decides by looking at readings (which levels they pin) stays as the table's own
     readings had it: it changes how the posterior is written down, not what it is. Chains start
     where those of a real fit start, at medians of the readings.
     """
-    model, design = compiled.model, compiled.design
+    model, design = models.time.model, models.design
     data = model_data(design)
     drawn: dict[str, Any] = {}
     for variable in model.observed_RVs:
@@ -236,8 +229,8 @@ def _fit(
         for name in (f"{variable.name}{suffix}" for suffix in SUFFIXES):
             if hasattr(design, name):
                 drawn[name] = np.exp(np.clip(values, -LARGEST, LARGEST))
-    start = time_start(replace(design, **drawn), data, compiled.rates, compiled.priors)
-    return sample_graph(model, compiled.compiled, data, start, sampling)
+    start = time_start(replace(design, **drawn), data, models.rates, models.priors)
+    return Task(models.time, data, start).begin(sampling)()
 
 
 def _ranks(truth: xr.Dataset, posterior: xr.Dataset) -> list[int]:

@@ -18,7 +18,7 @@ from t2m_bayes.schema import Runs
 if TYPE_CHECKING:
     from xarray import DataTree
 
-    from t2m_bayes.inference import Compiled
+    from t2m_bayes.inference import Models
     from t2m_bayes.sampling import Sampling
 
 # A busy machine is no failure, and the first example of a test may import for seconds.
@@ -37,7 +37,7 @@ REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of the compiled model in one process, so that it is compiled once."""
     for item in items:
-        if "small_compiled" in getattr(item, "fixturenames", ()):
+        if "small_models" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("compiled"))
 
 
@@ -71,27 +71,27 @@ def small_runs(small_files: Path) -> Runs:
 
 
 @pytest.fixture(scope="session")
-def small_compiled(small_runs: Runs) -> Compiled:
-    """The model compiled for the small runs."""
-    from t2m_bayes.inference import compile_model
+def small_models(small_runs: Runs) -> Models:
+    """The models of the small runs."""
+    from t2m_bayes.inference import make_models
 
-    return compile_model(small_runs)
+    return make_models(small_runs)
 
 
 @pytest.fixture(scope="session")
-def small_posterior(small_compiled: Compiled) -> tuple[DataTree, Sampling]:
+def small_posterior(small_models: Models) -> tuple[DataTree, Sampling]:
     """The whole posterior of the small runs, and how it was sampled."""
     from t2m_bayes.sampling import Sampling
 
     sampling = Sampling(draws=300, tune=300, target_accept=0.9, progress=False)
-    return small_compiled.sample(sampling=sampling), sampling
+    return small_models.sample(sampling=sampling), sampling
 
 
 @pytest.fixture(scope="session")
-def small_fit(small_compiled: Compiled, small_posterior: tuple[DataTree, Sampling]) -> fits.Fit:
+def small_fit(small_models: Models, small_posterior: tuple[DataTree, Sampling]) -> fits.Fit:
     """A fit of the small runs: good enough to predict from, too short to be marked as usable."""
     posterior, sampling = small_posterior
-    return small_compiled.condense(posterior, None, sampling)
+    return small_models.condense(posterior, None, sampling)
 
 
 @pytest.fixture(scope="session")
@@ -101,9 +101,9 @@ def small_fit_folder(small_fit: fits.Fit, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def wide_compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    """The model, not compiled, of two LLMs with prompts wide enough for octaves of context."""
-    from t2m_bayes.inference import compile_model
+def wide_models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """The models of two LLMs with prompts wide enough for octaves of context."""
+    from t2m_bayes.inference import make_models
 
     rows = [
         {
@@ -120,16 +120,16 @@ def wide_compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     ]
     path = tmp_path_factory.mktemp("wide") / "wide.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
-    return compile_model(load(path), sampler="pymc")
+    return make_models(load(path))
 
 
 @pytest.fixture(scope="session")
-def wide_prior(wide_compiled: Compiled) -> DataTree:
+def wide_prior(wide_models: Models) -> DataTree:
     """Draws of that model's prior, in the shape of a posterior."""
     import pymc as pm
     import xarray as xr
 
-    with wide_compiled.model:
+    with wide_models.time.model:
         drawn = pm.sample_prior_predictive(
             200, random_seed=1, compile_kwargs={"mode": "FAST_COMPILE"}
         )
@@ -139,11 +139,11 @@ def wide_prior(wide_compiled: Compiled) -> DataTree:
 
 
 @pytest.fixture(scope="session")
-def wide_fit(wide_compiled: Compiled, wide_prior: DataTree) -> fits.Fit:
+def wide_fit(wide_models: Models, wide_prior: DataTree) -> fits.Fit:
     """A fit of those draws, which knows nothing of the rows."""
     from t2m_bayes.sampling import Sampling
 
-    return wide_compiled.condense(wide_prior, None, Sampling(draws=200, chains=1))
+    return wide_models.condense(wide_prior, None, Sampling(draws=200, chains=1))
 
 
 @pytest.fixture(scope="session")

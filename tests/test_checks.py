@@ -36,7 +36,7 @@ from t2m_bayes.evidence.sampler import (
 )
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
-from t2m_bayes.inference import CAREFUL, Compiled, measured_predictions, sample_well
+from t2m_bayes.inference import CAREFUL, Models, measured_predictions, sample_well
 from t2m_bayes.priors import Prior
 from t2m_bayes.sampling import Sampling
 
@@ -44,35 +44,35 @@ Posterior = tuple[xr.DataTree, Sampling]
 
 
 @pytest.fixture(scope="module")
-def checked_fit(small_compiled: Compiled, small_posterior: Posterior) -> Fit:
+def checked_fit(small_models: Models, small_posterior: Posterior) -> Fit:
     posterior, sampling = small_posterior
-    return small_compiled.condense(posterior, None, sampling, evidence=True)
+    return small_models.condense(posterior, None, sampling, evidence=True)
 
 
 def evaluate(
-    compiled: Compiled, posterior: xr.DataTree, tampered: dict[str, np.ndarray] | None = None
+    models: Models, posterior: xr.DataTree, tampered: dict[str, np.ndarray] | None = None
 ) -> dict[str, Readings]:
     """Read the small rows at a few draws of a posterior, with some data exchanged."""
     few = xr.DataTree.from_dict(
         {"posterior": posterior["posterior"].to_dataset().isel(draw=slice(None, None, 6))}
     )
-    data = model_data(compiled.design) | (tampered or {})
+    data = model_data(models.design) | (tampered or {})
     rng = np.random.default_rng(0)
-    return {r.name: r for r in read(compiled.model, compiled.design, data, few, rng)}
+    return {r.name: r for r in read(models.time.model, models.design, data, few, rng)}
 
 
 @pytest.fixture(scope="module")
-def readings(small_compiled: Compiled, small_posterior: Posterior) -> dict[str, Readings]:
-    return evaluate(small_compiled, small_posterior[0])
+def readings(small_models: Models, small_posterior: Posterior) -> dict[str, Readings]:
+    return evaluate(small_models, small_posterior[0])
 
 
 def failed(checks: list[Check]) -> set[str]:
     return {check.name for check in failures(checks)}
 
 
-def sampled(posterior: xr.DataTree, compiled: Compiled) -> list[Check]:
+def sampled(posterior: xr.DataTree, models: Models) -> list[Check]:
     sample = posterior["posterior"].to_dataset()[["log_step"]]
-    return [*sampler_checks(posterior, compiled.models), monte_carlo_check(sample)]
+    return [*sampler_checks(posterior, models.models), monte_carlo_check(sample)]
 
 
 def tampered_draws(posterior: xr.DataTree, change: object) -> xr.DataTree:
@@ -120,13 +120,13 @@ def independent(posterior: xr.DataTree, *, diverging: bool) -> xr.DataTree:
 
 
 def test_independent_draws_pass_the_sampler_checks(
-    small_compiled: Compiled, small_posterior: Posterior
+    small_models: Models, small_posterior: Posterior
 ) -> None:
-    checks = sampled(independent(small_posterior[0], diverging=False), small_compiled)
+    checks = sampled(independent(small_posterior[0], diverging=False), small_models)
     assert failed(checks) == set()
     assert verdict(checks)["usable"]
     divergent = independent(small_posterior[0], diverging=True)
-    assert failed(sampled(divergent, small_compiled)) == {"divergences"}
+    assert failed(sampled(divergent, small_models)) == {"divergences"}
 
 
 def test_sampling_again_mends_chains_that_agree_and_no_others() -> None:
@@ -147,10 +147,10 @@ def test_sampling_again_mends_chains_that_agree_and_no_others() -> None:
 
 
 def test_what_diverged_is_sampled_again_with_care_and_what_mixed_slowly_for_longer(
-    small_compiled: Compiled, small_posterior: Posterior
+    small_models: Models, small_posterior: Posterior
 ) -> None:
     whole = small_posterior[0]
-    names = {v.name for v in small_compiled.models[0].free_RVs}
+    names = {v.name for v in small_models.models[0].free_RVs}
 
     def part(diverging: bool, each: int, *, of_time: bool) -> xr.DataTree:
         drawn = independent(whole, diverging=diverging)
@@ -172,15 +172,15 @@ def test_what_diverged_is_sampled_again_with_care_and_what_mixed_slowly_for_long
         ],
     }
 
-    def sampler(name: str) -> Callable[[Sampling], xr.DataTree]:
-        def sample(sampling: Sampling) -> xr.DataTree:
+    def task(name: str) -> SimpleNamespace:
+        def begin(sampling: Sampling) -> Callable[[], xr.DataTree]:
             asked[name].append(sampling)
-            return found[name][len(asked[name]) - 1]
+            return lambda: found[name][len(asked[name]) - 1]
 
-        return sample
+        return SimpleNamespace(prepare=lambda sampling: None, begin=begin)
 
     stand_in = SimpleNamespace(
-        models=small_compiled.models, parts=lambda rows: (sampler("time"), sampler("power"))
+        models=small_models.models, tasks=lambda rows: (task("time"), task("power"))
     )
     first = Sampling(draws=300, target_accept=0.8)
     _, used, checks = sample_well(stand_in, first)
@@ -191,9 +191,9 @@ def test_what_diverged_is_sampled_again_with_care_and_what_mixed_slowly_for_long
     assert verdict(checks)["usable"]
 
 
-def test_too_few_draws_are_noticed(small_compiled: Compiled, small_posterior: Posterior) -> None:
+def test_too_few_draws_are_noticed(small_models: Models, small_posterior: Posterior) -> None:
     short = tampered_draws(small_posterior[0], lambda sample: sample.isel(draw=slice(0, 20)))
-    found = failed(sampled(short, small_compiled))
+    found = failed(sampled(short, small_models))
     assert {"bulk ESS", "tail ESS", "Monte Carlo error"} <= found
 
 
@@ -207,18 +207,18 @@ def test_bounds_of_energy_are_checked_where_a_sensor_was_read(small_fit: Fit) ->
     assert predictions["energy_j"].sizes["watched_request"] == 4 * (cells - on_server)
 
 
-def test_a_stuck_chain_is_noticed(small_compiled: Compiled, small_posterior: Posterior) -> None:
+def test_a_stuck_chain_is_noticed(small_models: Models, small_posterior: Posterior) -> None:
     def stick(sample: xr.Dataset) -> xr.Dataset:
         return sample.where(sample["chain"] != 0, sample.isel(chain=0, draw=0, drop=True))
 
-    checks = {c.name: c for c in sampled(tampered_draws(small_posterior[0], stick), small_compiled)}
+    checks = {c.name: c for c in sampled(tampered_draws(small_posterior[0], stick), small_models)}
     assert not checks["r-hat"].passed
     assert float(checks["r-hat"].measured) > 1.2
 
 
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
 def test_wrong_noise_is_noticed(
-    factor: float, small_compiled: Compiled, small_posterior: Posterior
+    factor: float, small_models: Models, small_posterior: Posterior
 ) -> None:
     """Bands a third or three times as wide as the readings ask for."""
 
@@ -227,22 +227,22 @@ def test_wrong_noise_is_noticed(
         raw = sample["log_noise_prefill_cell_raw"] + np.log(factor)
         return sample.assign(log_noise_prefill_cell_raw=raw)
 
-    broken = evaluate(small_compiled, tampered_draws(small_posterior[0], scale))
+    broken = evaluate(small_models, tampered_draws(small_posterior[0], scale))
     left_out = [leave_one_out(r) for r in broken.values()]
-    found = failed(calibration_checks(left_out, small_compiled.design.coords))
+    found = failed(calibration_checks(left_out, small_models.design.coords))
     assert "prefill: LOO-PIT" in found
     assert not any(name.startswith("decode") for name in found)
 
 
 def test_an_outlier_is_named(
-    small_compiled: Compiled, small_posterior: Posterior, readings: dict[str, Readings]
+    small_models: Models, small_posterior: Posterior, readings: dict[str, Readings]
 ) -> None:
-    design, frame = small_compiled.design, small_compiled.frame
+    design, frame = small_models.design, small_models.frame
     for one in readings.values():
         assert outlier_check(one, design.coords, frame).passed
     stalled = np.log(design.prefill_s)
     stalled[17] += np.log(9.0)
-    broken = evaluate(small_compiled, small_posterior[0], {"log_prefill": stalled})
+    broken = evaluate(small_models, small_posterior[0], {"log_prefill": stalled})
     check = outlier_check(broken["prefill"], design.coords, frame)
     assert not check.passed
     assert check.where.startswith(f"row {design.prefill_row[17] + 1} (")
@@ -252,14 +252,14 @@ def test_an_outlier_is_named(
 
 
 def test_an_outlier_that_is_no_stall_is_counted_and_let_pass(
-    small_compiled: Compiled, readings: dict[str, Readings]
+    small_models: Models, readings: dict[str, Readings]
 ) -> None:
     one = readings["prefill"]
     value, weight = one.value.copy(), one.weight.copy()
     value[17], weight[17] = one.expected[17] + np.log(1.1), 0.001
     rare = replace(one, value=value, weight=weight)
     before, after = (
-        outlier_check(r, small_compiled.design.coords, small_compiled.frame) for r in (one, rare)
+        outlier_check(r, small_models.design.coords, small_models.frame) for r in (one, rare)
     )
     assert after.passed
     assert int(str(after.measured).split()[0]) == int(str(before.measured).split()[0]) + 1

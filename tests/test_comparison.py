@@ -15,7 +15,7 @@ from t2m_bayes.comparison import runner, tables
 from t2m_bayes.comparison.estimators import NAMES, Bayes
 from t2m_bayes.comparison.protocols import Protocol, protocol
 from t2m_bayes.errors import DataError
-from t2m_bayes.inference import Compiled
+from t2m_bayes.inference import Models
 from t2m_bayes.requests import requests_of
 from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import Runs
@@ -142,22 +142,22 @@ def _times(frame: pd.DataFrame) -> Runs:
     return Runs(frame.drop(columns=["prefill_s", "total_s", "energy_j", "power_w"]))
 
 
-def test_the_model_sees_the_rows_it_is_given_alone(small_compiled: Compiled) -> None:
-    frame = small_compiled.frame
+def test_the_model_sees_the_rows_it_is_given_alone(small_models: Models) -> None:
+    frame = small_models.frame
     sampling = Sampling(draws=10, tune=10, chains=2, progress=False)
     keep = (np.arange(len(frame)) % 2 == 0) | frame["device"].eq("server").to_numpy()
-    model = Bayes(small_compiled, sampling).fit(Runs(frame[keep]))
+    model = Bayes(small_models, sampling).fit(Runs(frame[keep]))
     assert model.fit_.provenance["rows"] == keep.sum()
     predicted = model.predict(requests_of(frame[~keep]), session="same")
     assert predicted.draws["total_s"].shape[-1] == (~keep).sum()
-    design = small_compiled.design
+    design = small_models.design
     wild = replace(
         design,
         resolution_s=design.resolution_s + 0.1,
         decode_s=np.where(keep[design.decode_row], design.decode_s, 1e3),
         prefill_s=np.where(keep[design.prefill_row], design.prefill_s, 1e3),
     )
-    again = Bayes(replace(small_compiled, design=wild), sampling).fit(Runs(frame[keep]))
+    again = Bayes(replace(small_models, design=wild), sampling).fit(Runs(frame[keep]))
     np.testing.assert_array_equal(
         again.predict(requests_of(frame[~keep]), session="same").draws["total_s"],
         predicted.draws["total_s"],

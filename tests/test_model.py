@@ -25,7 +25,7 @@ from t2m_bayes.design import (
 from t2m_bayes.errors import DataError, FitError
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
-from t2m_bayes.inference import Compiled
+from t2m_bayes.inference import Models
 from t2m_bayes.pooling import USUAL_SPREAD, data_arrays, packed
 from t2m_bayes.prediction import predict, predict_bands
 from t2m_bayes.requests import make_requests, requests_of
@@ -41,9 +41,9 @@ OUTPUTS = np.array([1, 2, 50, 300, 1000, 60, 7])
 
 
 @pytest.fixture(scope="module")
-def prior(small_compiled: Compiled) -> dict[str, np.ndarray]:
+def prior(small_models: Models) -> dict[str, np.ndarray]:
     """Prior predictive draws of the small runs' times, in seconds. shape: (sample, row)."""
-    with small_compiled.model:
+    with small_models.time.model:
         drawn = pm.sample_prior_predictive(500, random_seed=1, compile_kwargs=PLAIN)
     times = drawn["prior_predictive"]
     return {
@@ -53,11 +53,11 @@ def prior(small_compiled: Compiled) -> dict[str, np.ndarray]:
 
 
 def test_prior_predictive_times_are_those_of_real_devices(
-    small_compiled: Compiled, prior: dict[str, np.ndarray]
+    small_models: Models, prior: dict[str, np.ndarray]
 ) -> None:
     # Bounds from datasheets, not from the rows: 1.8 to 8 billion parameters at 60 GB/s to 3 TB/s
     # stream in 1 to 270 ms, and 1 to 300 TFLOP/s take 0.01 to 16 ms for a prompt token.
-    design = small_compiled.design
+    design = small_models.design
     step = prior["decode"] / (design.decode_output - 1)
     assert np.mean((step > 1e-3) & (step < 0.5)) > 0.9
     tokens = design.prompt_tokens[design.prefill_prompt]
@@ -66,9 +66,9 @@ def test_prior_predictive_times_are_those_of_real_devices(
 
 
 def test_prior_covers_the_rows_without_knowing_them(
-    small_compiled: Compiled, prior: dict[str, np.ndarray]
+    small_models: Models, prior: dict[str, np.ndarray]
 ) -> None:
-    design = small_compiled.design
+    design = small_models.design
     for phase, observed in (("prefill", design.prefill_s), ("decode", design.decode_s)):
         low, high = np.quantile(prior[phase], [0.005, 0.995], axis=0)
         assert np.mean((observed > low) & (observed < high)) > 0.95
@@ -96,10 +96,10 @@ def test_stacked_data_are_the_arrays_that_they_were(small_runs: Runs) -> None:
 
 
 def test_chains_start_near_where_they_end(
-    small_compiled: Compiled, small_posterior: tuple[DataTree, Sampling]
+    small_models: Models, small_posterior: tuple[DataTree, Sampling]
 ) -> None:
-    data = model_data(small_compiled.design)
-    start = time_start(small_compiled.design, data, small_compiled.rates, small_compiled.priors)
+    data = model_data(small_models.design)
+    start = time_start(small_models.design, data, small_models.rates, small_models.priors)
     posterior = small_posterior[0]["posterior"].to_dataset().median(("chain", "draw"))
     for name, read, off in (
         ("log_step_series_raw", "series_read_decode", 0.02),
@@ -117,17 +117,17 @@ def test_chains_start_near_where_they_end(
 @pytest.mark.filterwarnings("ignore::pymc.exceptions.ImplicitFreezeWarning")
 @pytest.mark.parametrize("measured", [False, True], ids=["new-blocks", "measured-blocks"])
 def test_numpy_predicts_what_pymc_predicts(
-    small_compiled: Compiled,
+    small_models: Models,
     small_fit: Fit,
     small_posterior: tuple[DataTree, Sampling],
     measured: bool,
 ) -> None:
     """The predictor's quantiles are those of ``pm.sample_posterior_predictive``."""
-    design, frame, posterior = small_compiled.design, small_compiled.frame, small_fit
+    design, frame, posterior = small_models.design, small_models.frame, small_fit
     trace, _ = small_posterior
-    with small_compiled.model:
+    with small_models.time.model:
         drawn = pm.sample_posterior_predictive(
-            trace if measured else _of_other_blocks(trace, small_compiled),
+            trace if measured else _of_other_blocks(trace, small_models),
             random_seed=2,
             progressbar=False,
             compile_kwargs=PLAIN,
@@ -163,12 +163,12 @@ def test_numpy_predicts_what_pymc_predicts(
     assert compared > 50
 
 
-def _of_other_blocks(trace: DataTree, compiled: Compiled) -> xr.Dataset:
+def _of_other_blocks(trace: DataTree, models: Models) -> xr.Dataset:
     """Return a posterior with blocks drawn anew: a prediction is of one that nobody measured."""
     sample = trace["posterior"].to_dataset()
-    spread = sample["block_spread_decode"][..., [s for s, _ in compiled.design.blocks]].to_numpy()
+    spread = sample["block_spread_decode"][..., [s for s, _ in models.design.blocks]].to_numpy()
     effect = spread * np.random.default_rng(5).standard_normal(spread.shape)
-    centred = model_data(compiled.design)["block_centred"]
+    centred = model_data(models.design)["block_centred"]
     moved = (effect - sample["decode_block_effect"].to_numpy()) / (spread / USUAL_SPREAD) ** (
         1 - centred
     )
@@ -242,28 +242,28 @@ def test_bands_of_many_requests_are_those_of_the_draws(small_fit: Fit) -> None:
         assert np.all(np.abs(bands[metric][:, 1:] - exact) <= 0.15 * spread[:, None])
 
 
-def test_left_out_rows_reach_no_likelihood(small_compiled: Compiled) -> None:
+def test_left_out_rows_reach_no_likelihood(small_models: Models) -> None:
     """Changing the held-out rows' times changes nothing of a fit to the others."""
-    keep = np.arange(len(small_compiled.frame)) % 2 == 0
-    design = small_compiled.design
+    keep = np.arange(len(small_models.frame)) % 2 == 0
+    design = small_models.design
     wild = replace(
         design,
         decode_s=np.where(keep[design.decode_row], design.decode_s, 1e3),
         prefill_s=np.where(keep[design.prefill_row], design.prefill_s, 1e3),
     )
     quick = Sampling(draws=10, tune=10, chains=2, progress=False)
-    honest = small_compiled.fit(keep, quick)
-    tampered = replace(small_compiled, design=wild).fit(keep, quick)
+    honest = small_models.fit(keep, quick)
+    tampered = replace(small_models, design=wild).fit(keep, quick)
     for name, values in honest.draws.items():
         np.testing.assert_array_equal(values, tampered.draws[name])
-    everything = small_compiled.fit(sampling=quick)
+    everything = small_models.fit(sampling=quick)
     assert not np.array_equal(everything.draws["log_step"], honest.draws["log_step"])
 
 
 def test_a_short_fit_is_marked_and_a_row_less_table_refused(
-    small_compiled: Compiled, small_runs: Runs
+    small_models: Models, small_runs: Runs
 ) -> None:
-    short = small_compiled.fit(sampling=Sampling(draws=10, tune=10, chains=2, progress=False))
+    short = small_models.fit(sampling=Sampling(draws=10, tune=10, chains=2, progress=False))
     assert not short.usable
     assert "should not be used" in short.provenance["diagnostics"]["verdict"]
     with pytest.raises(DataError, match="none of the"):

@@ -15,7 +15,7 @@ from t2m_bayes import fits
 from t2m_bayes.evidence.readings import read
 from t2m_bayes.fits import Fit
 from t2m_bayes.hierarchy import model_data
-from t2m_bayes.inference import Compiled
+from t2m_bayes.inference import Models
 from t2m_bayes.octaves import (
     FIRST_TOKENS,
     OCTAVES,
@@ -104,14 +104,14 @@ def test_readings_pin_what_they_show(reads: list[np.ndarray], shared: int, own: 
 
 
 def test_the_predictor_has_the_octaves_of_the_model(
-    wide_compiled: Compiled, wide_prior: xr.DataTree, wide_fit: Fit
+    wide_models: Models, wide_prior: xr.DataTree, wide_fit: Fit
 ) -> None:
     """For every draw and reading, not only in distribution."""
-    design, frame = wide_compiled.design, wide_compiled.frame
+    design, frame = wide_models.design, wide_models.frame
     data, rng = model_data(design), np.random.default_rng(0)
-    readings = {one.name: one for one in read(wide_compiled.model, design, data, wide_prior, rng)}[
-        "decode"
-    ]
+    readings = {
+        one.name: one for one in read(wide_models.time.model, design, data, wide_prior, rng)
+    }["decode"]
     ours = predict(wide_fit, requests_of(frame), session="same").expected["decode_s"]
     ours = np.log(ours.reshape(-1, len(frame))[:, design.decode_row])
     np.testing.assert_allclose(ours, readings.location, atol=1e-4)

@@ -9,7 +9,7 @@ overheads, session spreads and noise.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from t2m_bayes.cards import catalog
 from t2m_bayes.design import make_design
 from t2m_bayes.fits import Fit
 from t2m_bayes.formulas import REFERENCE_CONTEXT
-from t2m_bayes.inference import compile_model
+from t2m_bayes.inference import make_models
 from t2m_bayes.loading import load
 from t2m_bayes.power_data import power_data
 from t2m_bayes.power_design import PHASES, without_power
@@ -28,7 +28,7 @@ from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
 from t2m_bayes.priors import device_rates, load_priors
 from t2m_bayes.requests import make_requests, requests_of
-from t2m_bayes.sampling import Sampling, compile_graph, sample_graph
+from t2m_bayes.sampling import Graph, Sampling, Task
 from t2m_bayes.schema import Runs
 from t2m_bayes.simulator import draw_world, expected, replicate, write_samples
 
@@ -59,9 +59,9 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, dict
     The runs of all worlds are one table, so that one compiled graph is fitted to each of them.
     """
     table, owner = _samples(tmp_path_factory)
-    compiled = compile_model(without_power(table))
+    models = make_models(without_power(table))
     sampling = Sampling(draws=800, progress=False)
-    return {seed: _coverage(seed, compiled.fit(owner == seed, sampling)) for seed in range(WORLDS)}
+    return {seed: _coverage(seed, models.fit(owner == seed, sampling)) for seed in range(WORLDS)}
 
 
 def _samples(
@@ -110,13 +110,13 @@ def test_bands_of_three_runs_cover_the_other_runs_of_known_worlds(
 ) -> None:
     """Nine runs do not tell how an engine pads: in some worlds as foreseen, in some otherwise."""
     table, owner = _samples(tmp_path_factory, "tegra")
-    compiled = compile_model(without_power(table))
+    models = make_models(without_power(table))
     inside: dict[str, list[float]] = {}
     for seed in range(WORLDS):
         rng, train = np.random.default_rng(seed), np.zeros(owner.size, dtype=bool)
         for _, rows in table.frame[owner == seed].groupby("llm"):
             train[rng.choice(rows.index, 3, replace=False)] = True
-        fitted = compiled.fit(train, Sampling(draws=600, tune=500, progress=False))
+        fitted = models.fit(train, Sampling(draws=600, tune=500, progress=False))
         test = table.frame[(owner == seed) & ~train]
         bands = predict(fitted, requests_of(test), session="same").interval(0.9)
         for metric in ("prefill_s", "decode_s"):
@@ -130,7 +130,7 @@ def test_bands_of_three_runs_cover_the_other_runs_of_known_worlds(
 @pytest.mark.slow
 def test_busy_power_shows_through_a_slow_sensor(tmp_path: Path) -> None:
     """The same model is told of the sensor's period and samples, or that readings are means."""
-    graphs: dict[bool, Any] = {}
+    graphs: dict[bool, Graph] = {}
     found: dict[tuple[bool, str], list[bool]] = {}
     for seed in range(WORLDS):
         folder = tmp_path / str(seed)
@@ -156,7 +156,7 @@ def test_busy_power_shows_through_a_slow_sensor(tmp_path: Path) -> None:
 
 
 def _busy_power(
-    frame: pd.DataFrame, graphs: dict[bool, Any], key: bool
+    frame: pd.DataFrame, graphs: dict[bool, Graph], key: bool
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Return 90 % bands of busy power by LLM and phase; every world shares a compiled graph."""
     design, priors = make_design(frame), load_priors()
@@ -166,11 +166,11 @@ def _busy_power(
     if key not in graphs:
         rates = [device_rates(d, catalog()) for d in coords.devices]
         model = power_model(coords, design.power, rates, priors)
-        graphs[key] = model, compile_graph(model, start)
+        graphs[key] = Graph(model, start)
     cells = np.array([c for c, _ in coords.series])
     data = power_data(design.power, cells, len(coords.cells))
     sampling = Sampling(draws=500, tune=500, chains=2, progress=False)
-    posterior = sample_graph(*graphs[key], data, start, sampling)["posterior"]
+    posterior = Task(graphs[key], data, start).begin(sampling)()["posterior"]
     bands: dict[str, dict[str, tuple[float, float]]] = {}
     for s, (c, _) in enumerate(coords.series):
         llm = coords.llms[coords.cells[c][0]]

@@ -10,7 +10,7 @@ import pytest
 from t2m_bayes import sbc
 from t2m_bayes.cli.options import sample_paths
 from t2m_bayes.errors import DataError
-from t2m_bayes.inference import compile_model
+from t2m_bayes.inference import make_models
 from t2m_bayes.loading import load
 from t2m_bayes.pictures import calibration_picture
 from t2m_bayes.sampling import Sampling
@@ -69,7 +69,7 @@ def test_the_shipped_ranks_are_of_the_shipped_model() -> None:
     """`t2m calibrate --output docs/calibration` shows them, and refuses those of another setup."""
     shipped = Calibration.load(Path(__file__).parents[1] / "docs" / "calibration" / "ranks.json")
     table = sbc.small_runs(load(*sample_paths()))
-    setup = sbc.setup_of(compile_model(table, sampler="pymc"), sbc.SAMPLING)
+    setup = sbc.setup_of(make_models(table), sbc.SAMPLING)
     depends = setup.keys() - {"versions"}
     assert {k: shipped.setup[k] for k in depends} == {k: setup[k] for k in depends}
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from t2m_bayes.comparison.runner import Comparison
     from t2m_bayes.comparison.tables import Standing
-    from t2m_bayes.inference import Compiled
+    from t2m_bayes.inference import Models
     from t2m_bayes.schema import Runs
 
 
@@ -115,7 +115,7 @@ def run_case(
     estimators: list[str] | None = None,
     *,
     jobs: int = 2,
-    compiled: Callable[[], Compiled] | None = None,
+    compiled: Callable[[], Models] | None = None,
     done: Callable[[int, int], None] = lambda finished, total: None,
 ) -> tuple[str, list[dict[str, Any]]]:
     """Run one claim.
@@ -150,13 +150,13 @@ def run_case(
 
 def _whole_fit(runs: Runs, jobs: int) -> str:
     """Fit the model to all runs and state how long it took and what its diagnostics say."""
-    from t2m_bayes.inference import compile_model, fit_well
+    from t2m_bayes.inference import fit_well, make_models
     from t2m_bayes.sampling import Sampling
 
     started = time.perf_counter()
-    compiled = compile_model(runs)
+    models = make_models(runs).compile()
     ready = time.perf_counter()
-    fit = fit_well(compiled, Sampling(cores=jobs, progress=False))
+    fit = fit_well(models, Sampling(cores=jobs, progress=False))
     sampled = time.perf_counter()
     return (
         f"\n## {WHOLE_FIT.name}: {WHOLE_FIT.about}\n\n{len(runs)} runs: compiled in "

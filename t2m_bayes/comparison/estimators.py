@@ -13,7 +13,7 @@ from t2m_bayes.design import make_design
 from t2m_bayes.errors import DataError
 
 if TYPE_CHECKING:
-    from t2m_bayes.inference import Compiled
+    from t2m_bayes.inference import Models
     from t2m_bayes.power_population import View
     from t2m_bayes.prediction import Prediction
     from t2m_bayes.requests import Requests
@@ -40,16 +40,16 @@ class Estimator(Protocol):
 
 
 class Bayes:
-    """The hierarchical model, compiled once for a table and fitted to any of its rows.
+    """The hierarchical models of a table, fitted to any of its rows.
 
     Args:
-        compiled: The model, compiled for all runs; rows are known by their index in its table.
+        models: The models of all runs; rows are known by their index in their table.
         sampling: Settings of the sampler.
     """
 
-    def __init__(self, compiled: Compiled, sampling: Sampling) -> None:
+    def __init__(self, models: Models, sampling: Sampling) -> None:
         """Keep both."""
-        self.compiled = compiled
+        self.models = models
         self.sampling = sampling
 
     def fit(self, runs: Runs) -> Self:
@@ -58,14 +58,14 @@ class Bayes:
         The others' readings reach no likelihood, nor the grid on which times are read to lie. They
         had a part in where chains start, which a posterior does not depend on.
         """
-        design, seen = self.compiled.design, make_design(runs.frame.reset_index(drop=True))
+        design, seen = self.models.design, make_design(runs.frame.reset_index(drop=True))
         position = {name: i for i, name in enumerate(design.coords.series_names())}
         resolution = np.zeros_like(design.resolution_s)
         for name, own in zip(seen.coords.series_names(), seen.resolution_s, strict=True):
             resolution[position[name]] = own
-        compiled = replace(self.compiled, design=replace(design, resolution_s=resolution))
-        rows = self.compiled.frame.index.isin(runs.frame.index)
-        self.fit_ = compiled.fit(rows, self.sampling)
+        models = replace(self.models, design=replace(design, resolution_s=resolution))
+        rows = self.models.frame.index.isin(runs.frame.index)
+        self.fit_ = models.fit(rows, self.sampling)
         return self
 
     def predict(self, requests: Requests, *, session: Literal["new", "same"]) -> Prediction:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from t2m_bayes.comparison.protocols import Protocol, Split
-    from t2m_bayes.inference import Compiled
+    from t2m_bayes.inference import Models
     from t2m_bayes.prediction import Prediction
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def compare(
     seeds: int = 5,
     jobs: int = 2,
     sampling: dict[str, Any] | None = None,
-    compiled: Callable[[], Compiled] | None = None,
+    compiled: Callable[[], Models] | None = None,
     done: Callable[[int, int], None] = lambda finished, total: None,
 ) -> Comparison:
     """Compare estimators on the same splits of a run table.
@@ -143,7 +143,7 @@ def compare(
     return Comparison(rows, fits, (*_failures(fits), *_unusable(fits), *_unanswered(rows)))
 
 
-def compiler(runs: Runs) -> Callable[[], Compiled]:
+def compiler(runs: Runs) -> Callable[[], Models]:
     """Return what compiles the model for a run table when it is first asked, and only then.
 
     Args:
@@ -151,10 +151,10 @@ def compiler(runs: Runs) -> Callable[[], Compiled]:
     """
 
     @cache
-    def compiled() -> Compiled:
-        from t2m_bayes.inference import compile_model
+    def compiled() -> Models:
+        from t2m_bayes.inference import make_models
 
-        return compile_model(runs)
+        return make_models(runs).compile()
 
     return compiled
 
@@ -188,7 +188,7 @@ def _regress(job: _Job) -> tuple[dict[str, Any], pd.DataFrame | None]:
 
 
 def _sampled(
-    jobs: list[_Job], compiled: Callable[[], Compiled], sampling: dict[str, Any]
+    jobs: list[_Job], compiled: Callable[[], Models], sampling: dict[str, Any]
 ) -> Iterator[tuple[dict[str, Any], pd.DataFrame | None]]:
     """Compile the Bayesian model, and fit and score it as the results are asked for.
 
