@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from pytensor.graph.replace import vectorize_graph
 from t2m_bayes.pooling import packed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -105,13 +106,14 @@ class Task:
         if sampling.sampler == "nutpie":
             _ = self.graph.compiled
 
-    def begin(self, sampling: Sampling) -> Callable[[], xr.DataTree]:
-        """Begin to sample in the background.
+    @contextmanager
+    def begun(self, sampling: Sampling) -> Iterator[Callable[[], xr.DataTree]]:
+        """Sample in the background, until an error or interruption ends the context.
 
         Args:
             sampling: How to sample. PyMC's sampler begins when it is waited for.
 
-        Returns:
+        Yields:
             What waits for the posterior and the sampler's statistics, and returns them.
         """
         model = self.graph.model
@@ -139,7 +141,8 @@ class Task:
                     )
                 return sampled
 
-            return sample
+            yield sample
+            return
         compiled = self.graph.compiled
         running = nutpie.sample(
             _starting(compiled, self.start).with_data(
@@ -153,16 +156,17 @@ class Task:
         )
 
         def wait() -> xr.DataTree:
-            try:
-                sampled: xr.DataTree = running.wait()
-            except BaseException:
-                running.cancel()
-                raise
+            sampled: xr.DataTree = running.wait()
             posterior = sampled["posterior"].to_dataset()
             sampled["posterior"] = _with_deterministics(model, data, posterior)
             return sampled
 
-        return wait
+        try:
+            yield wait
+        except BaseException:
+            # Its threads run compiled code that the error may take away.
+            running.cancel()
+            raise
 
 
 def sample_in_turn(tasks: Sequence[Task], sampling: Sampling) -> list[xr.DataTree]:
@@ -177,12 +181,13 @@ def sample_in_turn(tasks: Sequence[Task], sampling: Sampling) -> list[xr.DataTre
     """
     found: list[xr.DataTree] = []
     wait: Callable[[], xr.DataTree] | None = None
-    for task in tasks:
-        task.prepare(sampling)
-        if wait is not None:
-            found.append(wait())
-        wait = task.begin(sampling)
-    return found if wait is None else [*found, wait()]
+    with ExitStack() as running:
+        for task in tasks:
+            task.prepare(sampling)
+            if wait is not None:
+                found.append(wait())
+            wait = running.enter_context(task.begun(sampling))
+        return found if wait is None else [*found, wait()]
 
 
 def _with_deterministics(

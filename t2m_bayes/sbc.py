@@ -23,7 +23,7 @@ from t2m_bayes.errors import DataError
 from t2m_bayes.evidence.prior import draw_prior
 from t2m_bayes.hierarchy import model_data
 from t2m_bayes.inference import Models, make_models, package_versions
-from t2m_bayes.sampling import Sampling, Task
+from t2m_bayes.sampling import Sampling, Task, sample_in_turn
 from t2m_bayes.schema import Runs, data_hash
 from t2m_bayes.time_start import time_start
 from t2m_bayes.writing import replacing
@@ -230,7 +230,7 @@ def _fit(models: Models, readings: dict[str, Floats], sampling: Sampling) -> xr.
             if hasattr(design, name):
                 drawn[name] = np.exp(np.clip(values, -LARGEST, LARGEST))
     start = time_start(replace(design, **drawn), data, models.rates, models.priors)
-    return Task(models.time, data, start).begin(sampling)()
+    return sample_in_turn([Task(models.time, data, start)], sampling)[0]
 
 
 def _ranks(truth: xr.Dataset, posterior: xr.Dataset) -> list[int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -173,11 +174,12 @@ def test_what_diverged_is_sampled_again_with_care_and_what_mixed_slowly_for_long
     }
 
     def task(name: str) -> SimpleNamespace:
-        def begin(sampling: Sampling) -> Callable[[], xr.DataTree]:
+        @contextmanager
+        def begun(sampling: Sampling) -> Iterator[Callable[[], xr.DataTree]]:
             asked[name].append(sampling)
-            return lambda: found[name][len(asked[name]) - 1]
+            yield lambda: found[name][len(asked[name]) - 1]
 
-        return SimpleNamespace(prepare=lambda sampling: None, begin=begin)
+        return SimpleNamespace(prepare=lambda sampling: None, begun=begun)
 
     stand_in = SimpleNamespace(
         models=small_models.models, tasks=lambda rows: (task("time"), task("power"))

@@ -514,9 +514,32 @@ def test_an_interruption_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "app", interrupted)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 130
+
+
+def test_an_interruption_in_the_middle_of_c_code_ends_it_too() -> None:
+    program = """
+import ctypes, os, signal, time
+from t2m_bayes import cli
+
+def interrupted(**_):
+    def called_back():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+    ctypes.CFUNCTYPE(None)(called_back)()
+    time.sleep(60)
+
+cli.app = interrupted
+cli.main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert ended.returncode == 130
+    assert ended.stderr == ""
 
 
 def test_predict_as_a_program(small_fit_folder: Path) -> None:

@@ -28,7 +28,7 @@ from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
 from t2m_bayes.priors import device_rates, load_priors
 from t2m_bayes.requests import make_requests, requests_of
-from t2m_bayes.sampling import Graph, Sampling, Task
+from t2m_bayes.sampling import Graph, Sampling, Task, sample_in_turn
 from t2m_bayes.schema import Runs
 from t2m_bayes.simulator import draw_world, expected, replicate, write_samples
 
@@ -170,7 +170,7 @@ def _busy_power(
     cells = np.array([c for c, _ in coords.series])
     data = power_data(design.power, cells, len(coords.cells))
     sampling = Sampling(draws=500, tune=500, chains=2, progress=False)
-    posterior = Task(graphs[key], data, start).begin(sampling)()["posterior"]
+    posterior = sample_in_turn([Task(graphs[key], data, start)], sampling)[0]["posterior"]
     bands: dict[str, dict[str, tuple[float, float]]] = {}
     for s, (c, _) in enumerate(coords.series):
         llm = coords.llms[coords.cells[c][0]]

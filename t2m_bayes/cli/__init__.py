@@ -7,6 +7,10 @@ message and exit code 2. A command imports what is heavy when it runs, not befor
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import sys
+import threading
 from typing import Annotated, Any, Final
 
 import typer
@@ -34,6 +38,9 @@ from t2m_bayes.errors import T2MError, missing_extra
 
 BAD_INPUT = 2
 """Exit code of what a user can mend, as for wrong options."""
+
+SOON_S: Final = 0.05
+"""Time until an interruption that was lost is repeated."""
 
 
 class _Commands(TyperGroup):
@@ -112,8 +119,20 @@ app.command("reference", epilog=reference.EXAMPLES)(reference.reference)
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 
 
+def _repeat_interruption(lost: Any) -> None:
+    """Repeat an interruption that came in a callback of C code, where it is reported and lost.
+
+    A compiler calls back all the time, so that Ctrl-C would mostly be in vain.
+    """
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        threading.Timer(SOON_S, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main() -> None:
     """Run ``t2m``; an interruption ends with exit code 130."""
+    sys.unraisablehook = _repeat_interruption
     try:
         app(prog_name="t2m")
     except KeyboardInterrupt:
