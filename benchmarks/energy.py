@@ -145,6 +145,7 @@ def _score(fit: Fit, test: pd.DataFrame, metrics: tuple[str, ...]) -> list[dict]
             "estimator": "hierarchical",
             "metric": metric,
             "llm": _name(row),
+            "input_tokens": row.input_tokens,
             "output_tokens": row.output_tokens,
             "ape": abs(medians[metric][i] / getattr(row, metric) - 1) * 100,
             "inside": 100
@@ -165,7 +166,14 @@ def _errors(estimator: str, metric: str, test: pd.DataFrame, predicted: np.ndarr
     """Return one record a row of point predictions."""
     errors = np.abs(predicted / test[metric].to_numpy() - 1) * 100
     return [
-        {"estimator": estimator, "metric": metric, "llm": _name(row), "ape": e}
+        {
+            "estimator": estimator,
+            "metric": metric,
+            "llm": _name(row),
+            "input_tokens": row.input_tokens,
+            "output_tokens": row.output_tokens,
+            "ape": e,
+        }
         for row, e in zip(test.itertuples(), errors, strict=True)
     ]
 
@@ -204,13 +212,26 @@ def _terms(frame: pd.DataFrame) -> np.ndarray:
 
 
 def _table(title: str, frame: pd.DataFrame) -> None:
+    """Print errors and coverage; ``tokens`` counts the different pairs of prompt and output."""
     out = Table(title=title)
-    for name in ("metric", "llm", "estimator", "n", "MAPE %", "median error %", "90 % cover %"):
+    for name in (
+        "metric",
+        "llm",
+        "estimator",
+        "n",
+        "tokens",
+        "MAPE %",
+        "median error %",
+        "90 % cover %",
+    ):
         out.add_column(name)
     for key, rows in frame.groupby(["metric", "llm", "estimator"], sort=True):
         inside = rows["inside"].mean() if "inside" in rows else np.nan
         cells = f"{rows['ape'].mean():.2f}", f"{rows['ape'].median():.2f}"
-        out.add_row(*key, str(len(rows)), *cells, "" if np.isnan(inside) else f"{inside:.1f}")
+        tokens = len(rows[["input_tokens", "output_tokens"]].drop_duplicates())
+        out.add_row(
+            *key, str(len(rows)), str(tokens), *cells, "" if np.isnan(inside) else f"{inside:.1f}"
+        )
     console.print(out)
 
 
