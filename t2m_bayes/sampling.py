@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -164,8 +165,10 @@ class Task:
         try:
             yield wait
         except BaseException:
-            # Its threads run compiled code that the error may take away.
-            running.cancel()
+            # Its threads run compiled code that the error may take away. A chain that failed has
+            # an error of its own, which is not what ended the others.
+            with suppress(Exception):
+                running.cancel()
             raise
 
 
@@ -179,15 +182,13 @@ def sample_in_turn(tasks: Sequence[Task], sampling: Sampling) -> list[xr.DataTre
     Returns:
         The posterior of each and the sampler's statistics.
     """
-    found: list[xr.DataTree] = []
-    wait: Callable[[], xr.DataTree] | None = None
-    with ExitStack() as running:
-        for task in tasks:
-            task.prepare(sampling)
-            if wait is not None:
-                found.append(wait())
-            wait = running.enter_context(task.begun(sampling))
-        return found if wait is None else [*found, wait()]
+    found = []
+    for task, following in zip_longest(tasks, tasks[1:]):
+        with task.begun(sampling) as wait:
+            if following is not None:
+                following.prepare(sampling)
+            found.append(wait())
+    return found
 
 
 def _with_deterministics(

@@ -125,7 +125,9 @@ def _repeat_interruption(lost: Any) -> None:
     A compiler calls back all the time, so that Ctrl-C would mostly be in vain.
     """
     if issubclass(lost.exc_type, KeyboardInterrupt):
-        threading.Timer(SOON_S, os.kill, (os.getpid(), signal.SIGINT)).start()
+        again = threading.Timer(SOON_S, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
     else:
         sys.__unraisablehook__(lost)
 
