@@ -19,6 +19,7 @@ from t2m_bayes.evidence import gather, mendable, monte_carlo_check, sampler_chec
 from t2m_bayes.fits import Fit, Reads
 from t2m_bayes.hierarchy import latency_model, model_data
 from t2m_bayes.power_data import power_data
+from t2m_bayes.power_design import PHASES
 from t2m_bayes.power_model import power_model
 from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
@@ -58,8 +59,9 @@ CAREFUL: Final = 0.97
 AGAIN: Final = 2
 """Times that a posterior is sampled again at most."""
 
-THINNED: Final = 400
-"""Draws of each chain that a fit keeps."""
+THINNED: Final = 500
+"""Draws of each chain that a fit keeps. With 400 the far end of a skewed band could move by a
+twentieth of its width from one seed to the next, though the chains had mixed well."""
 
 
 @dataclass(frozen=True)
@@ -349,7 +351,7 @@ def sample_well(
         sampled = [next(anew) if a else tree for a, tree in zip(again, sampled, strict=True)]
         posterior = _joined(sampled)
         checks = sampler_checks(posterior, models.models)
-    log.info("compiled and sampled in %.0f s", time.perf_counter() - started)
+    log.info("sampled in %.0f s, with what had to be compiled", time.perf_counter() - started)
     return posterior, sampling, checks
 
 
@@ -374,15 +376,14 @@ def measured_predictions(fit: Fit) -> xr.Dataset:
     """Return expected short and long runs of whatever was measured, in its own session.
 
     Without the noise of single runs: its draws are independent whatever the chains do. Energy and
-    power are those of cells where a sensor was read: others rest on the prior, whose long tail no
-    number of draws pins.
+    power are those of cells where a sensor showed the phases they are of: others rest on the prior,
+    whose long tail no number of draws pins.
 
     Args:
         fit: The fit.
 
     Returns:
-        The predictions of each metric. dims: chain, draw, and ``request`` for times,
-        ``watched_request`` for energy and power.
+        The predictions of each metric. dims: chain, draw, and a request dim of its own.
     """
     import xarray as xr
 
@@ -392,25 +393,24 @@ def measured_predictions(fit: Fit) -> xr.Dataset:
     llm, device, inputs, outputs = zip(*asked, strict=True)
     requests = make_requests(fit, list(llm), list(inputs), list(outputs), device=list(device))
     expected = predict(fit, requests, session="same").expected
-    watched = {
-        cells[cell]
-        for (cell, _), reads in zip(coords.series, fit.reads, strict=True)
-        if reads.prefill_power or reads.decode_power or reads.idle_power
-    }
-    with_power = [(m, d) in watched for m, d, *_ in asked]
-    # Without prefill readings its time, and the total, are unknown.
-    known = {metric: draws for metric, draws in expected.items() if np.isfinite(draws).all()}
-    return xr.Dataset(
-        {
-            metric: (
-                (("chain", "draw", "watched_request"), draws[..., with_power])
-                if metric in ENERGIES
-                else (("chain", "draw", "request"), draws)
-            )
-            for metric, draws in known.items()
-            if metric not in ENERGIES or watched
+    shown = {
+        phase: {
+            cells[cell]
+            for (cell, _), reads in zip(coords.series, fit.reads, strict=True)
+            if getattr(reads, f"{phase}_power")
         }
-    )
+        for phase in PHASES
+    }
+    found = {}
+    for metric, draws in expected.items():
+        of = [phase for phase in PHASES if metric == f"{phase}_energy_j"] or PHASES
+        known = [
+            metric not in ENERGIES or all((m, d) in shown[p] for p in of) for m, d, *_ in asked
+        ]
+        # Without prefill readings its time, and the total, are unknown.
+        if any(known) and np.isfinite(draws).all():
+            found[metric] = (("chain", "draw", f"{metric}_request"), draws[..., known])
+    return xr.Dataset(found)
 
 
 def _saved(models: Sequence[pm.Model]) -> dict[str, tuple[str, ...]]:

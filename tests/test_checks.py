@@ -182,7 +182,7 @@ def test_what_diverged_is_sampled_again_with_care_and_what_mixed_slowly_for_long
         return SimpleNamespace(prepare=lambda sampling: None, begun=begun)
 
     stand_in = SimpleNamespace(
-        models=small_models.models, tasks=lambda rows: (task("time"), task("power"))
+        models=small_models.models, tasks=lambda rows: (task("power"), task("time"))
     )
     first = Sampling(draws=300, target_accept=0.8)
     _, used, checks = sample_well(stand_in, first)
@@ -199,14 +199,20 @@ def test_too_few_draws_are_noticed(small_models: Models, small_posterior: Poster
     assert {"bulk ESS", "tail ESS", "Monte Carlo error"} <= found
 
 
-def test_bounds_of_energy_are_checked_where_a_sensor_was_read(small_fit: Fit) -> None:
-    """The server's samples have no power: its energy is the prior's, wide and with a long tail."""
+def test_bounds_of_energy_are_checked_where_a_sensor_showed_it(small_fit: Fit) -> None:
+    """The prior's are wide and have a long tail: all of the server's, which has no power, and of
+    prefill on the Jetson, whose means of whole subjects show decode.
+    """
     predictions = measured_predictions(small_fit)
     cells = len(small_fit.coords.cells)
     on_server = sum(small_fit.coords.devices[d] == "server" for _, d in small_fit.coords.cells)
     assert 0 < on_server < cells
-    assert predictions.sizes["request"] == 4 * cells
-    assert predictions["energy_j"].sizes["watched_request"] == 4 * (cells - on_server)
+    assert predictions.sizes["total_s_request"] == 4 * cells
+    assert predictions.sizes["decode_energy_j_request"] == 4 * (cells - on_server)
+    assert not {"energy_j", "power_w", "prefill_energy_j"} & set(predictions)
+    both = tuple(replace(reads, prefill_power=reads.decode_power) for reads in small_fit.reads)
+    with_prefill = measured_predictions(replace(small_fit, reads=both))
+    assert with_prefill.sizes["energy_j_request"] == 4 * (cells - on_server)
 
 
 def test_a_stuck_chain_is_noticed(small_models: Models, small_posterior: Posterior) -> None:
