@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -12,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from t2m_bayes import sampling
-from t2m_bayes.sampling import Sampling, sample_in_turn
+from t2m_bayes.sampling import Sampling, Task, sample_in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import xarray as xr
 
     from t2m_bayes.inference import Models
 
@@ -65,16 +64,18 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_an_interrupted_sampler_stops_and_leaves_no_posterior(
     small_models: Models, started: list[Any]
 ) -> None:
-    """nutpie by itself would return the draws that it has, as if they were all."""
+    """nutpie's own function would return the draws that it has, as if they were all."""
+
+    class Interrupted(Task):
+        @contextmanager
+        def begun(self, sampling: Sampling) -> Iterator[Callable[[], xr.DataTree]]:
+            with super().begun(sampling) as wait:
+                started[-1].wait = _interrupt
+                yield wait
+
     task = small_models.tasks()[0]
-    task.prepare(ENDLESS)
-    interruption = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    interruption.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            sample_in_turn([task], ENDLESS)
-    finally:
-        interruption.cancel()
+    with pytest.raises(KeyboardInterrupt):
+        sample_in_turn([Interrupted(task.graph, task.data, task.start)], ENDLESS)
     assert [s.is_finished for s in started] == [True]
 
 
@@ -85,3 +86,7 @@ def test_what_fails_meanwhile_ends_the_sampler(small_models: Models, started: li
     with pytest.raises(RuntimeError, match="no compiler"):
         sample_in_turn([small_models.tasks()[0], SimpleNamespace(prepare=fail)], ENDLESS)
     assert [s.is_finished for s in started] == [True]
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
