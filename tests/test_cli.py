@@ -532,6 +532,7 @@ def interrupted(**_):
     ctypes.CFUNCTYPE(None)(called_back)()
     time.sleep(60)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # not in the background
 cli.app = interrupted
 cli.main()
 """
