@@ -230,14 +230,11 @@ class Models:
         return replace(fitted, provenance=about)
 
 
-def make_models(
-    runs: Runs, *, priors: dict[str, Prior] | None = None, rail_offset: bool = False
-) -> Models:
+def make_models(runs: Runs, *, rail_offset: bool = False) -> Models:
     """Index a run table and build its models.
 
     Args:
         runs: The run table.
-        priors: The priors by name; the shipped ones by default.
         rail_offset: Pool power of different rails, with an offset for each.
 
     Returns:
@@ -247,7 +244,7 @@ def make_models(
         DataError: Nothing in the table can be fitted, or power was read on different rails and
             ``rail_offset`` is off.
     """
-    priors = priors or load_priors()
+    priors = load_priors()
     frame = runs.frame.reset_index(drop=True)
     design = make_design(frame, rail_offset=rail_offset)
     rates = tuple(device_rates(d, catalog()) for d in design.coords.devices)
