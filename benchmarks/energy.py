@@ -144,9 +144,7 @@ def _score(fit: Fit, test: pd.DataFrame, metrics: tuple[str, ...]) -> list[dict]
         {
             "estimator": "hierarchical",
             "metric": metric,
-            "llm": _name(row),
-            "input_tokens": row.input_tokens,
-            "output_tokens": row.output_tokens,
+            **_run(row),
             "ape": abs(medians[metric][i] / getattr(row, metric) - 1) * 100,
             "inside": 100
             * bool(bounds[metric][i, 0] <= getattr(row, metric) <= bounds[metric][i, 1]),
@@ -157,23 +155,20 @@ def _score(fit: Fit, test: pd.DataFrame, metrics: tuple[str, ...]) -> list[dict]
     ]
 
 
-def _name(row: Any) -> str:
-    """Return an LLM and the engine it ran on."""
-    return f"{row.llm} {row.device.partition('+')[2]}".strip()
+def _run(row: Any) -> dict[str, Any]:
+    """Return a run's LLM, with the engine it ran on, and its tokens."""
+    return {
+        "llm": f"{row.llm} {row.device.partition('+')[2]}".strip(),
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+    }
 
 
 def _errors(estimator: str, metric: str, test: pd.DataFrame, predicted: np.ndarray) -> list[dict]:
     """Return one record a row of point predictions."""
     errors = np.abs(predicted / test[metric].to_numpy() - 1) * 100
     return [
-        {
-            "estimator": estimator,
-            "metric": metric,
-            "llm": _name(row),
-            "input_tokens": row.input_tokens,
-            "output_tokens": row.output_tokens,
-            "ape": e,
-        }
+        {"estimator": estimator, "metric": metric, **_run(row), "ape": e}
         for row, e in zip(test.itertuples(), errors, strict=True)
     ]
 
