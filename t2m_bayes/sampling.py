@@ -17,6 +17,7 @@ import xarray as xr
 from pytensor.compile.maker import function
 from pytensor.graph.replace import vectorize_graph
 
+from t2m_bayes.cores import CORES
 from t2m_bayes.pooling import packed
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Sampling:
     draws: int = 1000
     tune: int = 400
     chains: int = 4
-    cores: int = 2
+    cores: int = CORES
     target_accept: float = 0.93
     seed: int = 1
     sampler: Literal["nutpie", "pymc"] = "nutpie"

@@ -13,6 +13,7 @@ import typer
 from t2m_bayes.cli.compare import progress, runner_names, write_json
 from t2m_bayes.cli.options import sample_paths
 from t2m_bayes.cli.output import duration, log
+from t2m_bayes.cores import CORES
 from t2m_bayes.errors import DataError
 from t2m_bayes.writing import replacing
 
@@ -39,7 +40,7 @@ def benchmark(
     ] = "all",
     cores: Annotated[
         int, typer.Option(metavar="N", min=1, help="Fits, or chains, at the same time.")
-    ] = 2,
+    ] = CORES,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the page here, not to the screen.")
     ] = None,

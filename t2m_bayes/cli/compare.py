@@ -16,6 +16,7 @@ from t2m_bayes.cli.options import (
     read_runs,
 )
 from t2m_bayes.cli.output import duration, log, percent
+from t2m_bayes.cores import CORES
 from t2m_bayes.errors import DataError
 from t2m_bayes.writing import replacing, write_picture
 
@@ -63,7 +64,7 @@ def compare(
     ] = 5,
     cores: Annotated[
         int, typer.Option(metavar="N", min=1, help="Fits, or chains, at the same time.")
-    ] = 2,
+    ] = CORES,
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the records as JSON.")
     ] = None,

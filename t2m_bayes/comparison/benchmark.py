@@ -15,6 +15,7 @@ from t2m_bayes.comparison.estimators import BAYES, NAMES
 from t2m_bayes.comparison.protocols import protocol
 from t2m_bayes.comparison.runner import compare
 from t2m_bayes.comparison.tables import records, standings
+from t2m_bayes.cores import CORES
 from t2m_bayes.power_design import without_power
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def run_case(
     runs: Runs,
     estimators: list[str] | None = None,
     *,
-    jobs: int = 2,
+    jobs: int = CORES,
     compiled: Callable[[], Models] | None = None,
     done: Callable[[int, int], None] = lambda finished, total: None,
 ) -> tuple[str, list[dict[str, Any]]]:

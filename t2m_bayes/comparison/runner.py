@@ -16,6 +16,7 @@ import pandas as pd
 from t2m_bayes.baselines.table import DECODE, METRICS, readings
 from t2m_bayes.cards import catalog
 from t2m_bayes.comparison.estimators import BAYES, Bayes, Estimator, check_names, regression
+from t2m_bayes.cores import CORES
 from t2m_bayes.errors import DataError
 from t2m_bayes.power_design import with_windows
 from t2m_bayes.priors import device_role, usual_target
@@ -78,7 +79,7 @@ def compare(
     target: str | None = None,
     only_target: bool = True,
     seeds: int = 5,
-    jobs: int = 2,
+    jobs: int = CORES,
     sampling: dict[str, Any] | None = None,
     compiled: Callable[[], Models] | None = None,
     done: Callable[[int, int], None] = lambda finished, total: None,
