@@ -27,7 +27,7 @@ from t2m_bayes.requests import make_requests, requests_of
 from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import Runs
 
-QUICK = Sampling(draws=600, tune=500, progress=False)
+QUICK = Sampling(tune=500, progress=False)
 LAGGED = Sampling(draws=4000, tune=600, target_accept=0.95, progress=False)
 """For sensors that lag, whose levels mix slowly."""
 LONG, SHORT = 128, 64

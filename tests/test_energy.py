@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytensor.tensor as pt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import t2m_bayes
 from t2m_bayes.design import make_design
@@ -19,6 +21,7 @@ from t2m_bayes.fits import Fit
 from t2m_bayes.formulas import REFERENCE_CONTEXT
 from t2m_bayes.power_data import known_context, power_data
 from t2m_bayes.power_design import measured_energy, named_rails, parse_rails, with_windows
+from t2m_bayes.power_model import student_t_log_middle
 from t2m_bayes.power_population import power_draws
 from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
@@ -30,6 +33,7 @@ from t2m_bayes.sensor import (
     IN_STEP,
     STEP_W,
     decode_lag_open,
+    error_tail,
     lagged_mean,
     lagged_phases,
     offset_probability,
@@ -124,6 +128,14 @@ def test_a_sensor_without_error_still_reads_in_steps() -> None:
     sums = np.random.default_rng(0).uniform(5, 500, 100_000)
     rounded = np.round(sums / STEP_W) * STEP_W
     assert window_sum_sd_w(0.0, 0.0, sums) == pytest.approx(np.std(rounded - sums), rel=0.01)
+
+
+@given(st.floats(-5, 8))
+def test_the_error_of_a_reading_has_a_variance(log_tail: float) -> None:
+    tail = error_tail(log_tail)
+    assert np.isfinite(stats.t.var(tail))
+    middle = student_t_log_middle(pt.as_tensor(tail)).eval()
+    np.testing.assert_allclose(middle, stats.t.logpdf(0, tail), rtol=1e-9)
 
 
 def test_the_ways_to_fill_a_window_hold_what_was_counted() -> None:
@@ -408,6 +420,31 @@ def test_the_sensor_view_predicts_the_readings(small_fit: Fit, small_runs: Runs)
         low, high = prediction.interval(0.9)[metric][read].T
         inside = np.mean((low <= observed[read]) & (observed[read] <= high))
         assert inside > 0.8
+
+
+def test_each_series_has_tails_of_its_own(small_fit: Fit) -> None:
+    tails = error_tail(small_fit.flat("log_tail_power_series"))
+    coords = small_fit.coords
+    machines = {sensor.machine for sensor in small_fit.sensors}
+    read = [s for s, reads in enumerate(small_fit.reads) if reads.idle_power]
+    assert read
+    for s in read:
+        m, d = coords.cells[coords.series[s][0]]
+        assert coords.devices[d] in machines
+        draws = power_draws(
+            small_fit,
+            coords.llms[m],
+            coords.devices[d],
+            params_b=coords.params_b[m],
+            series=[s],
+            session="same",
+            label=None,
+            view="sensor",
+            normal=lambda: np.zeros(len(tails)),
+        )
+        assert draws is not None
+        assert draws.shown is not None
+        np.testing.assert_allclose(draws.shown.tail, tails[:, s])
 
 
 def test_the_chips_energy_is_the_simulators(small_fit: Fit) -> None:
