@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", nargs="?", default="all", choices=["all", *PARTS])
     parser.add_argument("--data", type=Path, required=True, help="folder of the real measurements")
-    parser.add_argument("--seeds", type=int, default=20, help="random halves of the decode sweep")
+    parser.add_argument("--seeds", type=int, default=10, help="random halves of the decode sweep")
     args = parser.parse_args()
     for name, part in PARTS.items():
         if args.part in ("all", name):

@@ -81,8 +81,13 @@ def offset_probability(lowest: Any, highest: Any, phase: Any, jitter: Any) -> An
         phase: Median of the offset, in periods.
         jitter: Scale of the offset, in periods.
     """
-    below = 1 / (1 + e ** ((phase - highest) / jitter))
-    return below - 1 / (1 + e ** ((phase - lowest) / jitter))
+    return _logistic((highest - phase) / jitter) - _logistic((lowest - phase) / jitter)
+
+
+def _logistic(x: Any) -> Any:
+    """Return ``1 / (1 + exp(-x))`` from the smaller exponential, whose gradient is a number too."""
+    small = e ** -abs(x)
+    return ((x >= 0) + (x < 0) * small) / (1 + small)
 
 
 def window_sum_w(
