@@ -73,7 +73,7 @@ def prefill(data: Path, seeds: int) -> None:
             refit = _piecewise_log(train[train["llm"] == llm], rows)
             records += _errors("piecewise log, refit", "power_w", rows, refit)
     _table("prefill sweep, mean sensor power, five folds", pd.DataFrame(records))
-    _show_powers(models.fit(sampling=QUICK))
+    _show_powers(fit_well(models, QUICK))
 
 
 def decode(data: Path, seeds: int) -> None:

@@ -72,11 +72,11 @@ def power_model(
 
     A slow sensor's reading is a mixture over how many whole samples showed each phase and idle
     time. It starts with the run, and slips as the run goes on. The samples at the run's ends show
-    something of their own; the error is relative and, since a sample is whole or not, absolute.
-    How heavy its tails are goes by series: outliers of one would widen the bands of all. A
+    something of their own; the error is relative and, since a sample is whole or not, absolute. A
     phase that hardly any window of a series shows is taken at the level its population says, whose
     spread joins the error of those windows. A fast one follows the chip with a lag
-    (:mod:`t2m_bayes.sensor`).
+    (:mod:`t2m_bayes.sensor`). How heavy the tails of their errors are goes by series: outliers of
+    one would widen the bands of all.
 
     Readings of a fast sensor of one prompt (of decode: and output) share a deviation from this, of
     a spread that is a multiple of the noise of their series (:mod:`t2m_bayes.blocks`).

@@ -20,9 +20,10 @@ from t2m_bayes.design import make_design
 from t2m_bayes.errors import DataError
 from t2m_bayes.fits import Fit
 from t2m_bayes.formulas import REFERENCE_CONTEXT
+from t2m_bayes.inference import make_models
 from t2m_bayes.power_data import known_context, power_data
 from t2m_bayes.power_design import measured_energy, named_rails, parse_rails, with_windows
-from t2m_bayes.power_model import student_t_log_middle
+from t2m_bayes.power_model import RARE, student_t_log_middle
 from t2m_bayes.power_population import power_draws
 from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
@@ -159,6 +160,63 @@ def test_the_ways_to_fill_a_window_hold_what_was_counted() -> None:
     np.testing.assert_array_equal(total, design.power.samples[data["window_reading"]])
     assert np.all(data["window_high"] > data["window_low"])
     assert set(data["window_reading"]) == set(range(design.power.samples.size))
+
+
+def test_windows_are_as_likely_as_the_sum_over_their_ways() -> None:
+    """In NumPy and SciPy, with light tails in one session and heavy ones in the other."""
+    frame = pd.concat(
+        [
+            table(
+                8,
+                input_tokens=2000.0,
+                prefill_s=3.0,
+                energy_j=np.arange(8) * 28 + 900.0,
+                n_power_samples=np.arange(8) + 35,
+                sensor_period_s=1.0,
+                session=session,
+            )
+            for session in ("monday", "tuesday")
+        ],
+        ignore_index=True,
+    )
+    models = make_models(Runs(frame, ()))
+    assert models.power is not None
+    assert models.design.power is not None
+    model = models.power.model
+    point, rng = model.initial_point(), np.random.default_rng(0)
+    point = {name: value + rng.normal(0, 0.1, np.shape(value)) for name, value in point.items()}
+    point["log_tail_power_series_raw"] = np.array([-1.0, 4.0])
+    shown = [*model.deterministics, *model.free_RVs]
+    outputs = model.replace_rvs_by_values([*shown, *model.potentials])
+    *values, found = function(model.value_vars, outputs, mode="FAST_COMPILE")(
+        *(point[v.name] for v in model.value_vars)
+    )
+    of = dict(zip((v.name for v in shown), values, strict=True))
+    data = power_data(models.design.power, np.zeros(2, dtype=int), 1)
+    assert not data["window_loose"].any()
+    s, r = data["window_series"], data["window_reading"]
+    idle, prefill, decode = (data[f"window_{n}"] for n in ("idle", "prefill", "decode"))
+    level = {n: np.exp(of[f"log_{n}_series"])[s] for n in ("idle", "prefill_w", "decode_w")}
+    context = (data["reading_context"][r] / REFERENCE_CONTEXT) ** of["power_context_cell"][0]
+    watts = level["idle"], level["prefill_w"], level["decode_w"] * context
+    total = window_sum_w(idle, prefill, decode, *watts, of["ends_w_series"][s])
+    ends, still = (np.exp(of[f"log_{n}_error_series"])[s] for n in ("sample", "idle"))
+    error = window_error_w(prefill + decode, ends, still)
+    scale = window_sum_sd_w(np.exp(of["log_noise_power_series"])[s], error, total)
+    median, jitter = window_offset(
+        data["reading_busy"][r],
+        of["sample_phase_series"][s],
+        of["sample_drift"],
+        np.exp(of["log_sample_jitter_series"])[s],
+        of["sample_slip"],
+    )
+    chance = offset_probability(data["window_low"], data["window_high"], median, jitter)
+    weight = (chance + RARE) * of["idle_share"][0][idle.astype(int)] + RARE**2
+    samples = idle + prefill + decode
+    tail = error_tail(of["log_tail_power_series"])[s]
+    density = stats.t.pdf(data["window_w"], tail, total / samples, scale / samples)
+    expected = np.log(np.bincount(r, weight * density))
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
 
 
 def test_a_window_of_more_samples_than_its_run_says_nothing() -> None:
