@@ -25,8 +25,8 @@ come out equal are then no proof of a sensor without error."""
 
 LEAST_TAIL: Final = 2.0
 """Degrees of freedom that the error of a reading has more than: a sensor's range ends, so its error
-has a variance. With fewer, a session of equal readings and a few others had tails that made its bands
-a third worse."""
+has a variance. With fewer, a session of equal readings and a few others had tails that made its
+bands a third worse."""
 
 LEAST_STEP: Final = 0.1
 """Step of power, as a share of it, below which its size makes no difference to what is known of a
