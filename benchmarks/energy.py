@@ -27,7 +27,7 @@ from t2m_bayes.requests import make_requests, requests_of
 from t2m_bayes.sampling import Sampling
 from t2m_bayes.schema import Runs
 
-QUICK = Sampling(tune=500, progress=False)
+QUICK = Sampling(draws=600, tune=500, progress=False)
 LAGGED = Sampling(draws=4000, tune=600, target_accept=0.95, progress=False)
 """For sensors that lag, whose levels mix slowly."""
 LONG, SHORT = 128, 64
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", nargs="?", default="all", choices=["all", *PARTS])
     parser.add_argument("--data", type=Path, required=True, help="folder of the real measurements")
-    parser.add_argument("--seeds", type=int, default=10, help="random halves of the decode sweep")
+    parser.add_argument("--seeds", type=int, default=20, help="random halves of the decode sweep")
     args = parser.parse_args()
     for name, part in PARTS.items():
         if args.part in ("all", name):
@@ -73,7 +73,7 @@ def prefill(data: Path, seeds: int) -> None:
             refit = _piecewise_log(train[train["llm"] == llm], rows)
             records += _errors("piecewise log, refit", "power_w", rows, refit)
     _table("prefill sweep, mean sensor power, five folds", pd.DataFrame(records))
-    _show_powers(fit_well(models, QUICK))
+    _show_powers(models.fit(sampling=QUICK))
 
 
 def decode(data: Path, seeds: int) -> None:

@@ -107,7 +107,7 @@ def noise_middle(fast: Any, slow: Any) -> Any:
 
 
 def noise_width(fast: Any, slow: Any) -> Any:
-    """Return the width of the noise of readings without its tails, in units of its scale.
+    """Return the width of the noise of times without its tails, in units of its scale.
 
     The slope of the function of :func:`noise_middle` at its middle, times the standard deviation of
     the logarithm of the ratio: a gamma variable of shape a has a logarithm of variance close to

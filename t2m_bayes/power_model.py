@@ -9,7 +9,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from t2m_bayes.formulas import decode_power, noise_width
+from t2m_bayes.formulas import decode_power
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
 from t2m_bayes.power_data import power_data
 from t2m_bayes.power_design import DECODE, PHASES, PREFILL
@@ -18,7 +18,6 @@ from t2m_bayes.sensor import (
     IDLE_SAMPLES,
     USUAL_IDLE,
     decode_lag_open,
-    error_tail,
     lagged_phases,
     offset_probability,
     prefill_lag_open,
@@ -75,8 +74,7 @@ def power_model(
     something of their own; the error is relative and, since a sample is whole or not, absolute. A
     phase that hardly any window of a series shows is taken at the level its population says, whose
     spread joins the error of those windows. A fast one follows the chip with a lag
-    (:mod:`t2m_bayes.sensor`). How heavy the tails of their errors are goes by series: outliers of
-    one would widen the bands of all.
+    (:mod:`t2m_bayes.sensor`).
 
     Readings of a fast sensor of one prompt (of decode: and output) share a deviation from this, of
     a spread that is a multiple of the noise of their series (:mod:`t2m_bayes.blocks`).
@@ -165,6 +163,7 @@ def power_model(
 
         # What the sensors make of it.
         rails = pt.exp(_rail_offsets(readings, prior))
+        tail = prior("tail_power")
 
         def of_series(name: str, read: Any, pinned: Any = 0.0) -> Any:
             """Return a trait of each series' sensor, pooled over them. shape: (series,)."""
@@ -177,11 +176,7 @@ def power_model(
                 pinned=pinned,
             )
 
-        of_sensor = data["series_read_sensor"]
-        tail = error_tail(of_series("log_tail_power", of_sensor))
-        noise = pt.exp(
-            of_series("log_noise_power", of_sensor, pinned=pt.log(noise_width(tail, tail)))
-        )
+        noise = pt.exp(of_series("log_noise_power", data["series_read_sensor"]))
 
         # Few levels to exponentiate, where windows are filled in thousands of ways.
         own_w = {phase: pt.exp(busy[phase]) for phase in PHASES}
@@ -221,8 +216,7 @@ def power_model(
             s, *levels_w = watts("window", context)
             levels_w.append(rails[data["window_sensor"]] * ends_w[s])
             errors = noise[s], of_ends[s], of_idle[s]
-            tails = tail[s], student_t_log_middle(tail)[s]
-            _add_windows(data, levels_w, errors, offset, unread[s], tails, len(sensors))
+            _add_windows(data, levels_w, errors, offset, unread[s], tail, len(sensors))
         if any(s.kind == "phase" for s in sensors):
             s, idle_w, prefill_w, decode_w = watts("phase", of_context("phase"))
             usual, spread = prior("log_sensor_lag", dims="part"), prior("spread_sensor_lag")
@@ -276,19 +270,13 @@ def power_model(
                 variance = data["phase_loose"] * (spread.ravel() ** 2)[of_reading]
                 shift = block_effects("powerblock", "phase", data, spread.ravel(), group, shown)
                 shown, sigma = shown + shift, pt.sqrt(sigma**2 + variance)
-            pm.StudentT(
-                "phase_power", nu=tail[s], mu=shown, sigma=sigma, observed=data["log_phase"]
-            )
+            pm.StudentT("phase_power", nu=tail, mu=shown, sigma=sigma, observed=data["log_phase"])
         if any(s.kind == "mean" for s in sensors):
             s, _, prefill_w, decode_w = watts("mean", of_context("mean"))
             share = data["mean_prefill_share"]
             shown = share * prefill_w + (1 - share) * decode_w
             pm.StudentT(
-                "mean_power",
-                nu=tail[s],
-                mu=pt.log(shown),
-                sigma=noise[s],
-                observed=data["log_mean"],
+                "mean_power", nu=tail, mu=pt.log(shown), sigma=noise[s], observed=data["log_mean"]
             )
     return model
 
@@ -299,7 +287,7 @@ def _add_windows(
     errors: tuple[Any, Any, Any],
     offset: tuple[Any, Any],
     unread: Any,
-    tails: tuple[Any, Any],
+    tail: Any,
     sensors: int,
 ) -> None:
     """Add the likelihood of a slow sensor's windows: a sum over the ways to fill each.
@@ -312,9 +300,7 @@ def _add_windows(
         errors: Relative error, and absolute ones of the ends and of idle samples.
         offset: Median and scale of each reading's offset.
         unread: Variance of the logs of prefill's and decode's level where no reading pins them.
-        tails: Degrees of freedom of the error, and the log density that goes with them in its
-            middle, for an error of scale 1. They are of few series: a gamma function of each way
-            would take longer than all else.
+        tail: Degrees of freedom of the error.
         sensors: Number of sensors.
     """
     sensor = data["window_sensor"]
@@ -334,9 +320,8 @@ def _add_windows(
     error_w = window_error_w(prefill + decode, of_ends, of_idle)
     error_w = pt.sqrt(error_w**2 + (spread * shown_w**2).sum(axis=1))
     sigma = window_sum_sd_w(noise, error_w, total) / samples
-    tail, log_middle = tails
-    off = (data["window_w"] - total / samples) / sigma
-    density = pt.exp(log_middle - (tail + 1) / 2 * pt.log1p(off**2 / tail)) / sigma
+    reading = pm.StudentT.dist(nu=tail, mu=total / samples, sigma=sigma)
+    density = pt.exp(pm.logp(reading, data["window_w"]))
     counted = data["reading_counted"]
 
     def over_ways(values: Any) -> Any:
@@ -345,15 +330,6 @@ def _add_windows(
 
     # Where samples were counted, their number is a reading too; else it is only conditioned on.
     pm.Potential("window_power", over_ways(weight * density) - (1 - counted) * over_ways(weight))
-
-
-def student_t_log_middle(tail: Any) -> Any:
-    """Return the log density of Student's t of scale 1 in its middle.
-
-    Args:
-        tail: Degrees of freedom.
-    """
-    return pt.gammaln((tail + 1) / 2) - pt.gammaln(tail / 2) - pt.log(np.pi * tail) / 2
 
 
 def _rail_offsets(readings: PowerReadings, prior: Callable[..., Any]) -> Any:

@@ -13,7 +13,6 @@ from t2m_bayes.formulas import decode_power
 from t2m_bayes.power_design import DECODE, PHASES, PREFILL
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, SESSION_TAIL, device_rates
 from t2m_bayes.sensor import (
-    error_tail,
     lagged_phases,
     window_error_w,
     window_offset,
@@ -387,7 +386,7 @@ def _sensor_draws(
         rails=np.exp(fit.flat("rail_offset")[:, offsets.index(sensor.rails)])
         if sensor.rails in offsets
         else np.ones(nothing.size),
-        tail=error_tail(level("log_tail_power")),
+        tail=fit.flat("tail_power"),
         noise=noise if chosen is None else np.exp(level("log_noise_power")),
         error=np.exp(level("log_sample_error")),
         idle_error=np.exp(level("log_idle_error")),

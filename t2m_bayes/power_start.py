@@ -8,7 +8,6 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from t2m_bayes.blocks import block_levels
-from t2m_bayes.formulas import noise_width
 from t2m_bayes.power_data import (
     NEVER_S,
     known_prefill,
@@ -22,7 +21,6 @@ from t2m_bayes.sensor import (
     IDLE_SAMPLES,
     USUAL_IDLE,
     decode_lag_open,
-    error_tail,
     lagged_phases,
     prefill_lag_open,
     reached_w,
@@ -78,8 +76,6 @@ def power_start(
     usual_s = usual_prefill(readings, series_cell.size)
     log_keep = priors["log_keep"].near_middle
     noise = np.full(series_cell.size, COARSE[0])
-    log_tail = priors["log_tail_power"].near_middle
-    tail = error_tail(log_tail)
     seconds_all = prefill_s + readings.decode_s
     counted = slow & (readings.samples > 0)
     spare = readings.samples - np.floor(seconds_all / np.where(slow, period, 1))
@@ -148,8 +144,7 @@ def power_start(
         "log_prefill_w_series_raw": of_series[0],
         "log_decode_w_series_raw": of_series[1],
         "idle_share": np.tile(share, (n_sensors, 1)),
-        "log_tail_power_series_raw": np.full(series_cell.size, log_tail),
-        "log_noise_power_series_raw": noise + np.log(noise_width(tail, tail)),
+        "log_noise_power_series_raw": noise,
         "log_sample_error_series_raw": np.full(series_cell.size, 0.8),
         "log_idle_error_series_raw": np.full(series_cell.size, 0.1),
         "log_sample_jitter_series_raw": np.full(series_cell.size, -1.9),

@@ -23,11 +23,6 @@ STEP_W: Final = 0.39
 rail of a Jetson AGX Orin; the public sweeps' sums of samples lie on its multiples. Readings that
 come out equal are then no proof of a sensor without error."""
 
-LEAST_TAIL: Final = 2.0
-"""Degrees of freedom that the error of a reading has more than: a sensor's range ends, so its error
-has a variance. With fewer, a session of equal readings and a few others had tails that made its
-bands a third worse."""
-
 LEAST_STEP: Final = 0.1
 """Step of power, as a share of it, below which its size makes no difference to what is known of a
 fast sensor's lag."""
@@ -125,15 +120,6 @@ def window_error_w(busy_samples: Any, of_ends: Any, of_idle: Any) -> Any:
         of_idle: Error of the idle samples: other processes, samples that read nothing.
     """
     return ((busy_samples > 0) * of_ends**2 + of_idle**2) ** 0.5
-
-
-def error_tail(log_tail: Any) -> Any:
-    """Return the degrees of freedom of the error of a reading, which is Student's t.
-
-    Args:
-        log_tail: Logarithm of those beyond :data:`LEAST_TAIL`.
-    """
-    return LEAST_TAIL + e**log_tail
 
 
 def window_sum_sd_w(noise: Any, error_w: Any, sum_w: Any) -> Any:

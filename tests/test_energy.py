@@ -23,7 +23,7 @@ from t2m_bayes.formulas import REFERENCE_CONTEXT
 from t2m_bayes.inference import make_models
 from t2m_bayes.power_data import known_context, power_data
 from t2m_bayes.power_design import measured_energy, named_rails, parse_rails, with_windows
-from t2m_bayes.power_model import RARE, student_t_log_middle
+from t2m_bayes.power_model import RARE
 from t2m_bayes.power_population import power_draws
 from t2m_bayes.power_start import power_start
 from t2m_bayes.prediction import predict
@@ -35,7 +35,6 @@ from t2m_bayes.sensor import (
     IN_STEP,
     STEP_W,
     decode_lag_open,
-    error_tail,
     lagged_mean,
     lagged_phases,
     offset_probability,
@@ -142,14 +141,6 @@ def test_a_sensor_without_error_still_reads_in_steps() -> None:
     assert window_sum_sd_w(0.0, 0.0, sums) == pytest.approx(np.std(rounded - sums), rel=0.01)
 
 
-@given(st.floats(-5, 8))
-def test_the_error_of_a_reading_has_a_variance(log_tail: float) -> None:
-    tail = error_tail(log_tail)
-    assert np.isfinite(stats.t.var(tail))
-    middle = student_t_log_middle(pt.constant(tail, dtype="float64")).eval()
-    np.testing.assert_allclose(middle, stats.t.logpdf(0, tail), rtol=1e-9)
-
-
 def test_the_ways_to_fill_a_window_hold_what_was_counted() -> None:
     frame = table(energy_j=900.0, n_power_samples=np.array([32, 33, 34, 36]), sensor_period_s=1.0)
     design = make_design(frame)
@@ -163,7 +154,7 @@ def test_the_ways_to_fill_a_window_hold_what_was_counted() -> None:
 
 
 def test_windows_are_as_likely_as_the_sum_over_their_ways() -> None:
-    """In NumPy and SciPy, with light tails in one session and heavy ones in the other."""
+    """In NumPy and SciPy."""
     frame = pd.concat(
         [
             table(
@@ -185,7 +176,6 @@ def test_windows_are_as_likely_as_the_sum_over_their_ways() -> None:
     model = models.power.model
     point, rng = model.initial_point(), np.random.default_rng(0)
     point = {name: value + rng.normal(0, 0.1, np.shape(value)) for name, value in point.items()}
-    point["log_tail_power_series_raw"] = np.array([-1.0, 4.0])
     shown = [*model.deterministics, *model.free_RVs]
     outputs = model.replace_rvs_by_values([*shown, *model.potentials])
     *values, found = function(model.value_vars, outputs, mode="FAST_COMPILE")(
@@ -213,8 +203,7 @@ def test_windows_are_as_likely_as_the_sum_over_their_ways() -> None:
     chance = offset_probability(data["window_low"], data["window_high"], median, jitter)
     weight = (chance + RARE) * of["idle_share"][0][idle.astype(int)] + RARE**2
     samples = idle + prefill + decode
-    tail = error_tail(of["log_tail_power_series"])[s]
-    density = stats.t.pdf(data["window_w"], tail, total / samples, scale / samples)
+    density = stats.t.pdf(data["window_w"], of["tail_power"], total / samples, scale / samples)
     expected = np.log(np.bincount(r, weight * density))
     np.testing.assert_allclose(found, expected, rtol=1e-8)
 
@@ -489,31 +478,6 @@ def test_the_sensor_view_predicts_the_readings(small_fit: Fit, small_runs: Runs)
         low, high = prediction.interval(0.9)[metric][read].T
         inside = np.mean((low <= observed[read]) & (observed[read] <= high))
         assert inside > 0.8
-
-
-def test_each_series_has_tails_of_its_own(small_fit: Fit) -> None:
-    tails = error_tail(small_fit.flat("log_tail_power_series"))
-    coords = small_fit.coords
-    machines = {sensor.machine for sensor in small_fit.sensors}
-    read = [s for s, reads in enumerate(small_fit.reads) if reads.idle_power]
-    assert read
-    for s in read:
-        m, d = coords.cells[coords.series[s][0]]
-        assert coords.devices[d] in machines
-        draws = power_draws(
-            small_fit,
-            coords.llms[m],
-            coords.devices[d],
-            params_b=coords.params_b[m],
-            series=[s],
-            session="same",
-            label=None,
-            view="sensor",
-            normal=lambda: np.zeros(len(tails)),
-        )
-        assert draws is not None
-        assert draws.shown is not None
-        np.testing.assert_allclose(draws.shown.tail, tails[:, s])
 
 
 def test_the_chips_energy_is_the_simulators(small_fit: Fit) -> None:
