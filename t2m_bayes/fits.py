@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Draws = NDArray[np.floating[Any]]
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Version of the file's layout; a reader turns away what it does not know."""
 
 POSTERIOR, PROVENANCE = "posterior.nc", "fit.json"

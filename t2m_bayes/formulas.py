@@ -129,7 +129,7 @@ def _ratio_of_medians(fast: Any, slow: Any) -> Any:
 
 
 def decode_power(busy_w: Any, exponent: Any, context: Any) -> Any:
-    """Return the power of decode, in watts.
+    """Return the power of decode at its usual pace, in watts.
 
     Args:
         busy_w: That power at a mean context of :data:`REFERENCE_CONTEXT` tokens.
@@ -138,3 +138,17 @@ def decode_power(busy_w: Any, exponent: Any, context: Any) -> Any:
         context: Mean context, in tokens: see :func:`context_tokens`.
     """
     return busy_w * (context / REFERENCE_CONTEXT) ** exponent
+
+
+def paced_power(usual_w: Any, dynamic: Any, pace: Any) -> Any:
+    """Return the power of a run that is faster or slower than usual, in watts.
+
+    A step takes some energy however long it lasts, as gates switch and bits move; the rest goes by
+    time. A run that is slower than usual therefore draws less.
+
+    Args:
+        usual_w: Power at the usual pace.
+        dynamic: Share of it that is the energy of steps.
+        pace: Usual time over the run's.
+    """
+    return usual_w * (1 - dynamic + dynamic * pace)

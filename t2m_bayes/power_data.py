@@ -8,6 +8,7 @@ import numpy as np
 
 from t2m_bayes.blocks import block_data
 from t2m_bayes.formulas import REFERENCE_CONTEXT, context_tokens
+from t2m_bayes.pace import mean_error, usual_decode_s
 from t2m_bayes.power_design import DECODE, PREFILL
 from t2m_bayes.sensor import IDLE_SAMPLES
 
@@ -52,6 +53,7 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         return (counts > 0).astype(float)
 
     prefill_s = known_prefill(readings, series_cell)
+    usual_s, pace_error = usual_decode(readings, n)
     weight = np.where(readings.part == PREFILL, 0.0, readings.decode_s)
     context = np.log(known_context(readings) / REFERENCE_CONTEXT)
     return {
@@ -61,14 +63,15 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         "cell_read_context": np.minimum(
             np.bincount(series_cell, read("window", "phase") * busy[:, DECODE], cells), 1.0
         ),
+        "series_pace_error": pace_error,
         "series_pins_power": pins_power(readings, n),
         "series_read_idle": (readings.idle(n) > 0).astype(float),
         "series_read_window": read("window"),
         "series_read_sensor": read("window", "phase", "mean"),
         "series_samples": usual_samples(readings, prefill_s, n),
-        **_window_data(readings, prefill_s, n),
-        **_lagged_data(readings, n),
-        **_mean_data(readings.take(readings.kind("mean"))),
+        **_window_data(readings, prefill_s, usual_s, n),
+        **_lagged_data(readings, usual_s, n),
+        **_mean_data(readings.take(readings.kind("mean")), usual_s[readings.kind("mean")]),
     }
 
 
@@ -90,6 +93,18 @@ def pins_power(readings: PowerReadings, n_series: int) -> Floats:
     return ((readings.busy(n_series) > 0) & settled).astype(float)
 
 
+def known_prompts(readings: PowerReadings) -> Floats:
+    """Return each run's prompt length; where it is unrecorded, the usual one. shape: (entry,).
+
+    Args:
+        readings: The readings.
+    """
+    prompts = readings.input_tokens
+    known = prompts[np.isfinite(prompts)]
+    usual = np.median(known) if known.size else REFERENCE_CONTEXT
+    return np.where(np.isfinite(prompts), prompts, usual)
+
+
 def known_context(readings: PowerReadings) -> Floats:
     """Return each run's mean context; where its prompt is unrecorded, as if it was the usual one.
 
@@ -99,11 +114,32 @@ def known_context(readings: PowerReadings) -> Floats:
     Args:
         readings: The readings.
     """
-    prompts = readings.input_tokens
-    known = prompts[np.isfinite(prompts)]
-    usual = np.median(known) if known.size else REFERENCE_CONTEXT
-    prompts = np.where(np.isfinite(prompts), prompts, usual)
-    return np.asarray(context_tokens(prompts, readings.output_tokens))
+    return np.asarray(context_tokens(known_prompts(readings), readings.output_tokens))
+
+
+def usual_decode(readings: PowerReadings, n_series: int) -> tuple[Floats, Floats]:
+    """Return the usual decode time of each run, and how well each series' mean pace is known.
+
+    Runs count as done in the order of their rows.
+
+    Args:
+        readings: The readings.
+        n_series: Number of series.
+
+    Returns:
+        What each run would take at the mean pace of its series, in seconds, 0 where it has no
+        decode; and the standard error of the log of that pace. shapes: (entry,), (series,)
+    """
+    usual_s, error = np.zeros_like(readings.decode_s), np.zeros(n_series)
+    prompts, outputs = known_prompts(readings), readings.output_tokens
+    decodes = (readings.decode_s > 0) & (outputs > 1) & (readings.part != PREFILL)
+    for s in np.unique(readings.series[decodes]):
+        own = np.flatnonzero(decodes & (readings.series == s))
+        own = own[np.argsort(readings.row[own])]
+        decode_s = readings.decode_s[own]
+        usual_s[own] = usual_decode_s(prompts[own], outputs[own], decode_s)
+        error[s] = mean_error(np.log(usual_s[own] / decode_s))
+    return usual_s, error
 
 
 def known_prefill(readings: PowerReadings, series_cell: Ints) -> Floats:
@@ -166,7 +202,7 @@ def usual_prefill(readings: PowerReadings, n_series: int) -> Floats:
 
 
 def _window_data(
-    readings: PowerReadings, prefill_s: Floats, n_series: int
+    readings: PowerReadings, prefill_s: Floats, usual_s: Floats, n_series: int
 ) -> dict[str, NDArray[Any]]:
     """List the ways in which whole samples can fill each window. shape: (way,).
 
@@ -175,6 +211,7 @@ def _window_data(
     """
     slow = readings.kind("window")
     read, prefill_s = readings.take(slow), prefill_s[slow]
+    pace = _pace(usual_s[slow], read.decode_s)
     period = np.array([s.period_s for s in read.sensors])[read.sensor]
     prefill, busy = prefill_s / period, (prefill_s + read.decode_s) / period
     counted = (read.samples > 0)[:, None]
@@ -206,6 +243,7 @@ def _window_data(
         "reading_counted": counted[explained, 0].astype(float),
         "reading_series": read.series[explained],
         "reading_context": known_context(read)[explained],
+        "reading_pace": pace[explained],
         "reading_busy": busy[explained],
         "window_series": read.series[reading],
         "window_sensor": read.sensor[reading],
@@ -215,7 +253,14 @@ def _window_data(
     }
 
 
-def _lagged_data(readings: PowerReadings, n_series: int) -> dict[str, NDArray[Any]]:
+def _pace(usual_s: Floats, decode_s: Floats) -> Floats:
+    """Return usual time over time; 1 where no time is usual. shape: (any,)."""
+    return np.where(usual_s > 0, usual_s / np.maximum(decode_s, NEVER_S), 1.0)
+
+
+def _lagged_data(
+    readings: PowerReadings, usual_s: Floats, n_series: int
+) -> dict[str, NDArray[Any]]:
     """Return the readings of single phases. shape: (reading,)."""
     read = readings.take(readings.kind("phase"))
     group = 2 * read.series + read.part
@@ -233,12 +278,13 @@ def _lagged_data(readings: PowerReadings, n_series: int) -> dict[str, NDArray[An
         "phase_part": (read.part == DECODE).astype(float),
         "log_phase": np.log(read.power_w),
         "phase_context": known_context(read),
+        "phase_pace": _pace(usual_s[readings.kind("phase")], read.decode_s),
         "phase_prefill_s": np.maximum(np.nan_to_num(read.prefill_s), NEVER_S),
         "phase_decode_s": np.maximum(read.decode_s, NEVER_S),
     }
 
 
-def _mean_data(read: PowerReadings) -> dict[str, NDArray[Any]]:
+def _mean_data(read: PowerReadings, usual_s: Floats) -> dict[str, NDArray[Any]]:
     """Join the runs of each mean: the share of prefill in their time. shape: (reading,)."""
     _, first, where = np.unique(read.reading, return_index=True, return_inverse=True)
 
@@ -253,5 +299,6 @@ def _mean_data(read: PowerReadings) -> dict[str, NDArray[Any]]:
         "mean_sensor": read.sensor[first],
         "log_mean": np.log(read.power_w[first]),
         "mean_context": np.exp(mean(np.log(known_context(read)))),
+        "mean_pace": _pace(mean(usual_s), decode),
         "mean_prefill_share": prefill / (prefill + decode),
     }

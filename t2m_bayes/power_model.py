@@ -9,7 +9,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from t2m_bayes.formulas import decode_power
+from t2m_bayes.formulas import decode_power, paced_power
 from t2m_bayes.pooling import block_effects, data_arrays, partially_pooled, prior_variable
 from t2m_bayes.power_data import power_data
 from t2m_bayes.power_design import DECODE, PHASES, PREFILL
@@ -61,13 +61,20 @@ def power_model(
         \log P^f_c &\sim N(\log P^f_d + \sigma_f \log(p / 8), \tau_f) \\
         \log P^f_s &\sim N(\log P^f_c, \tau_\text{session}) \\
         \log P^0_s &\sim t_2(\log P^0_d, \tau_0) \\
-        \text{decode power} &= P^\text{decode}_s\, ((I + O / 2) / 512)^{\beta_c}, \quad
-            \beta_c \sim N(\beta, \tau_\beta)
+        \text{decode power} &= P^\text{decode}_s\, ((I + O / 2) / 512)^{\beta_c}\,
+            (1 - \delta_c + \delta_c t^\text{usual} / t), \quad
+            \beta_c \sim N(\beta, \tau_\beta), \quad
+            \operatorname{logit} \delta_c \sim N(0, 1)
 
     so that in every draw the energy of a phase is its power times its time. Times are known far
     better than power: the model takes the measured ones as they are. Given them it shares no
     variable with the model of time, so the joint posterior of both is the product of the two, and
     each is sampled by itself.
+
+    The usual time is that of the session's runs (:mod:`t2m_bayes.pace`). Runs in a row are alike,
+    so their mean pace is not quite the usual one: by how much it may differ is in a session's power
+    (the model of time counts runs as independent). What share goes by pace is told by single LLMs
+    where their pace varies enough, so it is not pooled.
 
     A slow sensor's reading is a mixture over how many whole samples showed each phase and idle
     time. It starts with the run, and slips as the run goes on. The samples at the run's ends show
@@ -141,6 +148,10 @@ def power_model(
         )[series_cell]
         # Readings pin decode's power at the contexts that they are of.
         pinned = {"prefill": 0.0, "decode": exponent * data["series_log_context"]}
+        dynamic = pt.sigmoid(prior("logit_dynamic", dims="cell"))[series_cell]
+        # Runs in a row drift together: their mean pace is not quite the usual one.
+        mean_pace = pt.exp(data["series_pace_error"] * pm.Normal("pace_error_raw", dims="series"))
+        pinned["decode"] += pt.log(paced_power(1.0, dynamic, mean_pace))
         busy, expected = {}, {}
         for f, phase in enumerate(PHASES):
             device = level(f"log_{phase}_w_device", [r.busy_w for r in rates])
@@ -182,7 +193,7 @@ def power_model(
         own_w = {phase: pt.exp(busy[phase]) for phase in PHASES}
         usual_w = {phase: pt.exp(expected[phase][0]) for phase in PHASES}
 
-        def watts(kind: str, context: Any) -> tuple[Any, Any, Any, Any]:
+        def watts(kind: str, factor: Any) -> tuple[Any, Any, Any, Any]:
             """Return series, and idle, prefill and decode power as a kind's rails sum them."""
             s, scale = data[f"{kind}_series"], rails[data[f"{kind}_sensor"]]
             prefill_w, decode_w = (own_w[phase][s] for phase in PHASES)
@@ -192,11 +203,13 @@ def power_model(
                     pt.switch(loose[f], usual_w[phase][s], own_w[phase][s])
                     for f, phase in enumerate(PHASES)
                 )
-            return s, scale * pt.exp(idle)[s], scale * prefill_w, scale * decode_w * context
+            return s, scale * pt.exp(idle)[s], scale * prefill_w, scale * decode_w * factor
 
-        def of_context(axis: str) -> Any:
-            """Return what the contexts of an axis multiply decode's power by."""
-            return decode_power(1.0, exponent[data[f"{axis}_series"]], data[f"{axis}_context"])
+        def of_runs(axis: str) -> Any:
+            """Return what contexts and paces of an axis multiply decode's power by."""
+            s, context = data[f"{axis}_series"], data[f"{axis}_context"]
+            pace = data[f"{axis}_pace"] * mean_pace[s]
+            return paced_power(decode_power(1.0, exponent[s], context), dynamic[s], pace)
 
         if any(s.kind == "window" for s in sensors):
             of_windows = data["series_read_window"]
@@ -212,13 +225,12 @@ def power_model(
             names = "log_sample_error", "log_idle_error"
             of_ends, of_idle = (pt.exp(of_series(name, of_windows)) for name in names)
             unread = pt.stack([expected[phase][1] for phase in PHASES], axis=1)
-            context = of_context("reading")[data["window_reading"]]
-            s, *levels_w = watts("window", context)
+            s, *levels_w = watts("window", of_runs("reading")[data["window_reading"]])
             levels_w.append(rails[data["window_sensor"]] * ends_w[s])
             errors = noise[s], of_ends[s], of_idle[s]
             _add_windows(data, levels_w, errors, offset, unread[s], tail, len(sensors))
         if any(s.kind == "phase" for s in sensors):
-            s, idle_w, prefill_w, decode_w = watts("phase", of_context("phase"))
+            s, idle_w, prefill_w, decode_w = watts("phase", of_runs("phase"))
             usual, spread = prior("log_sensor_lag", dims="part"), prior("spread_sensor_lag")
 
             def lag_s(part: int, open_to: Any) -> Any:
@@ -272,7 +284,7 @@ def power_model(
                 shown, sigma = shown + shift, pt.sqrt(sigma**2 + variance)
             pm.StudentT("phase_power", nu=tail, mu=shown, sigma=sigma, observed=data["log_phase"])
         if any(s.kind == "mean" for s in sensors):
-            s, _, prefill_w, decode_w = watts("mean", of_context("mean"))
+            s, _, prefill_w, decode_w = watts("mean", of_runs("mean"))
             share = data["mean_prefill_share"]
             shown = share * prefill_w + (1 - share) * decode_w
             pm.StudentT(

@@ -9,7 +9,7 @@ import numpy as np
 
 from t2m_bayes.cards import catalog, machine_of
 from t2m_bayes.errors import DataError
-from t2m_bayes.formulas import decode_power
+from t2m_bayes.formulas import decode_power, paced_power
 from t2m_bayes.power_design import DECODE, PHASES, PREFILL
 from t2m_bayes.priors import POWER_SPREAD, REFERENCE_PARAMS_B, SESSION_TAIL, device_rates
 from t2m_bayes.sensor import (
@@ -19,7 +19,7 @@ from t2m_bayes.sensor import (
     window_sum_sd_w,
     window_sum_w,
 )
-from t2m_bayes.sessions import block_spread, device_draws, same_session
+from t2m_bayes.sessions import block_spread, device_draws, prior_draws, same_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -93,6 +93,7 @@ class PowerDraws:
             sensor could show it.
         decode_block: The same of decode.
         exponent: Exponent by which that changes with the mean context.
+        dynamic: Share of it that is the energy of steps, however long they last.
         shown: The sensor whose readings are predicted; ``None`` for the chip's own power.
         warnings: What limits the trust in these draws.
     """
@@ -103,6 +104,7 @@ class PowerDraws:
     prefill_block: Floats
     decode_block: Floats
     exponent: Floats
+    dynamic: Floats
     shown: SensorDraws | None
     warnings: tuple[str, ...] = ()
 
@@ -116,6 +118,7 @@ class PowerDraws:
         prefill_s: Floats,
         decode_s: Floats,
         context: Floats,
+        usual_decode_s: Floats,
         z: PowerNoise | None,
         *,
         blocks: bool,
@@ -126,13 +129,17 @@ class PowerDraws:
             prefill_s: Prefill times. shape: (request, sample)
             decode_s: Decode times, 0 where there is no decode. Same shape.
             context: Mean context, in tokens. shape: (request, 1 or sample)
+            usual_decode_s: Decode times at the usual pace of all prompts and blocks.
+                shape: (request, sample)
             z: Noise of the sensor; ``None`` for expected values, and for the chip.
             blocks: Whether to include what the runs' block adds.
 
         Returns:
             ``energy_j, power_w, prefill_energy_j, decode_energy_j``. shape: (request, sample)
         """
+        pace = usual_decode_s / np.maximum(decode_s, np.finfo(decode_s.dtype).tiny)
         decode_w = decode_power(self.decode_w, self.exponent, context)
+        decode_w = paced_power(decode_w, self.dynamic, pace)
         if self.shown is not None and self.shown.sensor.kind == "window":
             return self._window(self.shown, prefill_s, decode_s, decode_w, z)
         prefill_w = self.prefill_w
@@ -317,6 +324,11 @@ def power_draws(
         if cell is not None
         else fit.flat("power_context") + fit.flat("tau_power_context") * normal()
     )
+    logit_dynamic = (
+        fit.flat("logit_dynamic")[:, cell]
+        if cell is not None
+        else prior_draws(fit, "logit_dynamic", normal)
+    )
     (prefill_w, prefill_block), (decode_w, decode_block) = busy("prefill"), busy("decode")
     return PowerDraws(
         idle_w=np.exp(idle),
@@ -325,6 +337,7 @@ def power_draws(
         prefill_block=prefill_block,
         decode_block=decode_block,
         exponent=exponent,
+        dynamic=1 / (1 + np.exp(-logit_dynamic)),
         shown=None if view == "chip" else _sensor_draws(fit, device, pick, noise, normal),
         warnings=_warnings(fit, llm, device, series),
     )

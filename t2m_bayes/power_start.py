@@ -138,6 +138,8 @@ def power_start(
         "log_prefill_w_device": np.full(n_devices, usual[0]),
         "log_decode_w_device": np.full(n_devices, usual[1]),
         "power_context_cell_raw": np.full(len(coords.cells), priors["power_context"].near_middle),
+        "logit_dynamic": np.full(len(coords.cells), off),
+        "pace_error_raw": np.full(series_cell.size, off),
         "log_idle_series_raw": idle,
         "log_prefill_w_raw": cell[0],
         "log_decode_w_raw": cell[1],

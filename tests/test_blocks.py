@@ -7,9 +7,9 @@ from random import Random
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 
 from t2m_bayes.blocks import BLOCK_READINGS, block_data, block_names, find_blocks
 from t2m_bayes.fits import Fit
@@ -99,13 +99,18 @@ def test_a_block_that_was_measured_is_predicted_at_its_level(small_fit: Fit) -> 
         session=[label],
     )
 
-    def decode_s(block: str, session: str) -> float:
+    def found(metric: str, block: str, session: str) -> np.ndarray:
         asked = replace(requests, block=(block,))
-        return float(predict(fit, asked, session=session).median()["decode_s"][0])
+        return np.asarray(predict(fit, asked, session=session).expected[metric]).ravel()
 
-    assert decode_s(name, "same") == pytest.approx(decode_s("", "same") * np.exp(0.1), rel=0.01)
+    usual_s, usual_j = (found(metric, "", "same") for metric in ("decode_s", "decode_energy_j"))
+    np.testing.assert_allclose(found("decode_s", name, "same"), usual_s * np.exp(0.1), rtol=1e-9)
+    # Its steps take as much energy as any other's.
+    dynamic = special.expit(fit.flat("logit_dynamic")[:, cell])
+    longer_j = usual_j * ((1 - dynamic) * np.exp(0.1) + dynamic)
+    np.testing.assert_allclose(found("decode_energy_j", name, "same"), longer_j, rtol=1e-9)
     # A subject of that name tomorrow is a block that nobody has measured.
-    assert decode_s(name, "new") == decode_s("", "new")
+    np.testing.assert_array_equal(found("decode_s", name, "new"), found("decode_s", "", "new"))
 
 
 def test_a_block_is_noise_and_no_part_of_what_is_expected(small_fit: Fit) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pytensor.compile.maker import function
-from scipy import stats
+from scipy import special, stats
 
 import t2m_bayes
 from t2m_bayes.design import make_design
@@ -188,7 +188,10 @@ def test_windows_are_as_likely_as_the_sum_over_their_ways() -> None:
     idle, prefill, decode = (data[f"window_{n}"] for n in ("idle", "prefill", "decode"))
     level = {n: np.exp(of[f"log_{n}_series"])[s] for n in ("idle", "prefill_w", "decode_w")}
     context = (data["reading_context"][r] / REFERENCE_CONTEXT) ** of["power_context_cell"][0]
-    watts = level["idle"], level["prefill_w"], level["decode_w"] * context
+    pace = data["reading_pace"][r] * np.exp(data["series_pace_error"] * of["pace_error_raw"])[s]
+    dynamic = special.expit(of["logit_dynamic"][0])
+    of_run = context * (1 - dynamic + dynamic * pace)
+    watts = level["idle"], level["prefill_w"], level["decode_w"] * of_run
     total = window_sum_w(idle, prefill, decode, *watts, of["ends_w_series"][s])
     ends, still = (np.exp(of[f"log_{n}_error_series"])[s] for n in ("sample", "idle"))
     error = window_error_w(prefill + decode, ends, still)
@@ -447,12 +450,34 @@ def test_energy_power_and_time_agree_in_every_draw(small_fit: Fit) -> None:
 def test_the_power_of_decode_goes_by_its_mean_context(shipped_fit: Fit) -> None:
     prompts, outputs = np.array([100, 1900, 100]), np.array([200, 200, 3800])
     requests = make_requests(shipped_fit, "14B", prompts, outputs)
-    draws = predict(shipped_fit, requests, session="same").draws
+    draws = predict(shipped_fit, requests, session="same").expected
     decode_w = np.asarray(draws["decode_energy_j"] / draws["decode_s"]).reshape(-1, 3)
-    cell = shipped_fit.coords.cell_names().index("DSR1-Qwen-14B | jetson-agx-orin-64gb")
-    rise = (2000 / 200) ** shipped_fit.flat("power_context_cell")[:, cell]
+    rise = (2000 / 200) ** shipped_fit.flat("power_context_cell")[:, cell_of(shipped_fit, "14B")]
     np.testing.assert_allclose(decode_w[:, 1] / decode_w[:, 0], rise, rtol=1e-5)
     np.testing.assert_allclose(decode_w[:, 1], decode_w[:, 2], rtol=1e-5)
+
+
+def test_a_run_that_takes_longer_than_usual_draws_less(shipped_fit: Fit) -> None:
+    requests = make_requests(shipped_fit, "8B", 200, 800)
+    found = predict(shipped_fit, requests, session="same")
+    run, usual = (
+        {name: np.asarray(value).ravel() for name, value in values.items()}
+        for values in (found.draws, found.expected)
+    )
+    power = (run["decode_energy_j"] / run["decode_s"]) / (
+        usual["decode_energy_j"] / usual["decode_s"]
+    )
+    dynamic = special.expit(shipped_fit.flat("logit_dynamic")[:, cell_of(shipped_fit, "8B")])
+    longer = run["decode_s"] / usual["decode_s"]
+    np.testing.assert_allclose(power * longer, (1 - dynamic) * longer + dynamic, rtol=1e-5)
+    # Public runs of the 8B show it.
+    assert np.quantile(dynamic, 0.05) > 0.5
+
+
+def cell_of(fit: Fit, llm: str) -> int:
+    """Return the position of an LLM on the Orin among a fit's cells."""
+    names = fit.coords.cell_names()
+    return next(i for i, name in enumerate(names) if llm in name and "jetson-agx-orin-64gb" in name)
 
 
 def test_the_sensor_reports_idle_time_and_whole_samples(small_fit: Fit) -> None:

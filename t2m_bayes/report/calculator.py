@@ -56,12 +56,20 @@ the page then stays under 6 MB."""
 SESSIONS: Final[tuple[Literal["new", "same"], ...]] = ("new", "same")
 
 NOT_DRAWS: Final = frozenset(
-    {"name", "seed", "read", "warnings", "power", "tails_decode", "tails_prefill"}
+    {"name", "seed", "read", "warnings", "power", "known_block", "tails_decode", "tails_prefill"}
 )
-"""Attributes of ``CellDraws`` that describe the draws, or that only noise is drawn with."""
+"""Attributes of ``CellDraws`` that describe the draws, that only noise is drawn with, or that no
+request of the page has."""
 
 
-POWER_DRAWS: Final = ("prefill_w", "decode_w", "prefill_block", "decode_block", "exponent")
+POWER_DRAWS: Final = (
+    "prefill_w",
+    "decode_w",
+    "prefill_block",
+    "decode_block",
+    "exponent",
+    "dynamic",
+)
 """Attributes of ``PowerDraws`` that the chip's energy follows from."""
 
 
