@@ -49,7 +49,7 @@ TILES: Final = 128
 NORMAL_STEPS: Final = 25
 """Steps of an exported standard normal in one unit; a signed byte then reaches 5.08."""
 
-LARGEST: Final = 4_500_000
+LARGEST: Final = 4_700_000
 """Characters that the draws may take; a fit of many cells is thinned until it fits. With figures
 the page then stays under 6 MB."""
 
