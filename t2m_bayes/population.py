@@ -54,7 +54,6 @@ class CellDraws:
         decode_noise: Relative scale of the decode noise.
         decode_block: What the block of these runs adds to the log of their decode time. It belongs
             to their noise, and all of them share it.
-        known_block: What a block that was measured adds to it; 0 for any other.
         timer_s: Absolute scale of the decode noise, in seconds.
         octaves: Octave of context to how far its steps lie off the line, on the log scale; empty
             where the fit has none (:mod:`t2m_bayes.octaves`).
@@ -85,7 +84,6 @@ class CellDraws:
     context: Floats
     decode_noise: Floats
     decode_block: Floats
-    known_block: Floats
     timer_s: Floats
     octaves: dict[int, Floats]
     tails_decode: Floats
@@ -324,9 +322,11 @@ def cell_draws(
     at = None if decode_series is None else (decode_series,)
     # A run tomorrow belongs to a block that nobody has measured.
     decode_block = block_spread(fit, "decode", at, width, normal) * normal()
-    known_block: Floats = np.zeros(samples)
+    log_start = rates["log_decode_start"]
     if decode_series is not None and (decode_series, block) in fit.blocks:
-        known_block = flat("decode_block_effect")[:, fit.blocks.index((decode_series, block))]
+        # A known block scales the whole of decode.
+        effect = flat("decode_block_effect")[:, fit.blocks.index((decode_series, block))]
+        log_start, log_step = log_start + effect, log_step + effect
         decode_block = np.zeros(samples)
 
     if cell is not None:
@@ -374,12 +374,11 @@ def cell_draws(
         normal=normal,
     )
     return CellDraws(
-        start_s=np.exp(rates["log_decode_start"]),
+        start_s=np.exp(log_start),
         step_s=np.exp(log_step),
         context=np.exp(log_context),
         decode_noise=np.exp(decode_noise),
         decode_block=decode_block,
-        known_block=known_block,
         timer_s=flat("timer_decode"),
         octaves=octaves,
         tails_decode=tails_decode,

@@ -120,7 +120,8 @@ def known_context(readings: PowerReadings) -> Floats:
 def usual_decode(readings: PowerReadings, n_series: int) -> tuple[Floats, Floats]:
     """Return the usual decode time of each run, and how well each series' mean pace is known.
 
-    Runs count as done in the order of their rows.
+    Runs count as done in the order of their rows. What is usual in a block of repeats is their own
+    median: how far its time is off the line says nothing of its power, and would be taken for lag.
 
     Args:
         readings: The readings.
@@ -139,6 +140,9 @@ def usual_decode(readings: PowerReadings, n_series: int) -> tuple[Floats, Floats
         decode_s = readings.decode_s[own]
         usual_s[own] = usual_decode_s(prompts[own], outputs[own], decode_s)
         error[s] = mean_error(np.log(usual_s[own] / decode_s))
+    for b in np.unique(readings.block[decodes & (readings.block >= 0)]):
+        own = decodes & (readings.block == b)
+        usual_s[own] *= np.median(readings.decode_s[own] / usual_s[own])
     return usual_s, error
 
 

@@ -71,10 +71,10 @@ def power_model(
     variable with the model of time, so the joint posterior of both is the product of the two, and
     each is sampled by itself.
 
-    The usual time is that of the session's runs (:mod:`t2m_bayes.pace`). Runs in a row are alike,
-    so their mean pace is not quite the usual one: by how much it may differ is in a session's power
-    (the model of time counts runs as independent). What share goes by pace is told by single LLMs
-    where their pace varies enough, so it is not pooled.
+    The usual time is that of the session's runs, or of their block (:mod:`t2m_bayes.pace`). Runs in
+    a row are alike, so their mean pace is not quite the usual one: by how much it may differ is in
+    a session's power (the model of time counts runs as independent). What share goes by pace is
+    told by single LLMs where their pace varies enough, so it is not pooled.
 
     A slow sensor's reading is a mixture over how many whole samples showed each phase and idle
     time. It starts with the run, and slips as the run goes on. The samples at the run's ends show

@@ -129,8 +129,7 @@ class PowerDraws:
             prefill_s: Prefill times. shape: (request, sample)
             decode_s: Decode times, 0 where there is no decode. Same shape.
             context: Mean context, in tokens. shape: (request, 1 or sample)
-            usual_decode_s: Decode times at the usual pace of all prompts and blocks.
-                shape: (request, sample)
+            usual_decode_s: Decode times at the usual pace of their block. shape: (request, sample)
             z: Noise of the sensor; ``None`` for expected values, and for the chip.
             blocks: Whether to include what the runs' block adds.
 

@@ -394,14 +394,10 @@ def metric_draws(
 
 
 class _Usual(NamedTuple):
-    """Times without noise. Arrays have shape (request, sample), tokens (request, 1) too.
-
-    Of decode also what power takes for its usual time: without the block and octaves.
-    """
+    """Times without noise. Arrays have shape (request, sample), tokens (request, 1) too."""
 
     log_prefill: Floats
     decode_s: Floats
-    paced_s: Floats
     output_tokens: Floats
     context: Floats
 
@@ -416,29 +412,30 @@ def _usual(cell: CellDraws, input_tokens: Floats, output_tokens: Floats) -> _Usu
     rise = np.stack([s[1] for s in stairs])[index]
     position = ((input_tokens - tile_middle(tiles)[index]) / TILE)[:, None].astype(dtype)
     log_prefill = level + rise * position + cell.prefill_session
-    paced = decode_time(cell.start_s, cell.step_s, cell.context, inputs, outputs)
-    decode = paced * np.exp(cell.known_block)
+    decode = decode_time(cell.start_s, cell.step_s, cell.context, inputs, outputs)
     if cell.octaves:
         shares = octave_shares(inputs, outputs, list(cell.octaves))
         held = [(h, e) for h, e in zip(shares, cell.octaves.values(), strict=True) if h.any()]
         decode = decode * np.exp(sum(h * e for h, e in held))
-    return _Usual(log_prefill, decode, paced, outputs, context_tokens(inputs, outputs))
+    return _Usual(log_prefill, decode, outputs, context_tokens(inputs, outputs))
 
 
 def _metrics(cell: CellDraws, usual: _Usual, z: Noise | None) -> dict[str, Floats]:
-    log_prefill, decode, paced, outputs, context = usual
+    log_prefill, decode, outputs, context = usual
+    usual_decode = decode
     if z is not None:
         log_prefill = log_prefill + _no_more_than_a_stall(cell.prefill_noise * z.prefill)
         with np.errstate(divide="ignore"):
             scale = np.sqrt(cell.decode_noise**2 + (cell.timer_s / decode) ** 2)
         scale = np.where(outputs <= 1, 0, scale)
+        usual_decode = decode * np.exp(_no_more_than_a_stall(cell.decode_block))
         decode = decode * np.exp(_no_more_than_a_stall(scale * z.decode + cell.decode_block))
     prefill = np.exp(log_prefill)
     times = {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
     if cell.power is None:
         return times
     return times | cell.power.metrics(
-        prefill, decode, context, paced, z and z.power, blocks=z is not None
+        prefill, decode, context, usual_decode, z and z.power, blocks=z is not None
     )
 
 

@@ -69,12 +69,18 @@ def test_the_mean_of_runs_is_held_as_often_as_it_says(
 
 
 def test_each_run_is_held_against_its_own_session(rng: np.random.Generator) -> None:
-    """Rows of two sessions in turn, read by phase; a run of one token has no decode to speak of."""
+    """Rows of two sessions in turn, read by phase; a run of one token has no decode to speak of.
+
+    Repeats of one prompt and output are held against one another.
+    """
     prompts, outputs = tokens(rng, 60)
     outputs[:2] = 1.0
+    repeats = (np.arange(60) % 2 == 0) & (np.arange(60) > 48)
+    prompts[repeats], outputs[repeats] = 900.0, 700.0
     faster = np.arange(60) % 2
     decode_s = decode_time(0.0, 0.1, 1e-5, prompts, outputs) / (1 + faster)
     decode_s[:2] = 0.0005
+    decode_s[repeats] *= 1.04
     frame = pd.DataFrame(
         {
             "device": "jetson-agx-orin-32gb",
@@ -95,10 +101,11 @@ def test_each_run_is_held_against_its_own_session(rng: np.random.Generator) -> N
     assert readings is not None
     usual_s, error = usual_decode(readings, 2)
     expected_s = np.where((outputs > 1)[readings.row] & (readings.part == 1), readings.decode_s, 0)
-    np.testing.assert_allclose(usual_s, expected_s, rtol=1e-4)
-    assert np.all(error < 1e-4)
+    np.testing.assert_allclose(usual_s, expected_s, rtol=0.01)
+    np.testing.assert_allclose(usual_s[repeats[readings.row]], expected_s[repeats[readings.row]])
+    assert error[1] < 1e-4 < error[0]
     data = power_data(readings, np.zeros(2, dtype=int), 1)
-    np.testing.assert_allclose(data["phase_pace"], 1, rtol=1e-4)
+    np.testing.assert_allclose(data["phase_pace"], 1, rtol=0.01)
 
 
 @given(st.floats(0, 1), st.floats(0.1, 10))

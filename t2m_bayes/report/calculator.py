@@ -56,10 +56,9 @@ the page then stays under 6 MB."""
 SESSIONS: Final[tuple[Literal["new", "same"], ...]] = ("new", "same")
 
 NOT_DRAWS: Final = frozenset(
-    {"name", "seed", "read", "warnings", "power", "known_block", "tails_decode", "tails_prefill"}
+    {"name", "seed", "read", "warnings", "power", "tails_decode", "tails_prefill"}
 )
-"""Attributes of ``CellDraws`` that describe the draws, that only noise is drawn with, or that no
-request of the page has."""
+"""Attributes of ``CellDraws`` that describe the draws, or that only noise is drawn with."""
 
 
 POWER_DRAWS: Final = (

@@ -112,14 +112,13 @@
       const prefill = Math.exp(level + rise * position + draw.prefill_session[i] + noise);
       const start = steps > 0 ? draw.start_s[i] : 0;
       const meanStep = draw.step_s[i] * (1 + draw.context[i] * context);
-      const paced = start + steps * meanStep;
-      const expected = paced * Math.exp(offLine(i));
+      const expected = (start + steps * meanStep) * Math.exp(offLine(i));
       const scale = steps > 0 ? Math.hypot(draw.decode_noise[i], draw.timer_s[i] / expected) : 0;
       const decode = expected * Math.exp(bounded(scale * decodeNoise[i] + draw.decode_block[i]));
       const metrics = { prefill_s: prefill, decode_s: decode, total_s: prefill + decode };
       if (power) {
         const growth = (context / constants.reference_context) ** power.exponent[i];
-        const pace = steps > 0 ? paced / decode : 1;
+        const pace = steps > 0 ? (expected * Math.exp(bounded(draw.decode_block[i]))) / decode : 1;
         const decodePower =
           power.decode_w[i] * growth * (1 - power.dynamic[i] + power.dynamic[i] * pace);
         metrics.prefill_energy_j = power.prefill_w[i] * power.prefill_block[i] * prefill;
