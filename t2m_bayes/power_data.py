@@ -53,7 +53,8 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         return (counts > 0).astype(float)
 
     prefill_s = known_prefill(readings, series_cell)
-    usual_s, pace_error = usual_decode(readings, n)
+    pace, pace_error = decode_pace(readings, n)
+    means = readings.kind("mean")
     weight = np.where(readings.part == PREFILL, 0.0, readings.decode_s)
     context = np.log(known_context(readings) / REFERENCE_CONTEXT)
     return {
@@ -69,9 +70,9 @@ def power_data(readings: PowerReadings, series_cell: Ints, cells: int) -> dict[s
         "series_read_window": read("window"),
         "series_read_sensor": read("window", "phase", "mean"),
         "series_samples": usual_samples(readings, prefill_s, n),
-        **_window_data(readings, prefill_s, usual_s, n),
-        **_lagged_data(readings, usual_s, n),
-        **_mean_data(readings.take(readings.kind("mean")), usual_s[readings.kind("mean")]),
+        **_window_data(readings, prefill_s, pace, n),
+        **_lagged_data(readings, pace, n),
+        **_mean_data(readings.take(means), pace[means]),
     }
 
 
@@ -117,8 +118,8 @@ def known_context(readings: PowerReadings) -> Floats:
     return np.asarray(context_tokens(known_prompts(readings), readings.output_tokens))
 
 
-def usual_decode(readings: PowerReadings, n_series: int) -> tuple[Floats, Floats]:
-    """Return the usual decode time of each run, and how well each series' mean pace is known.
+def decode_pace(readings: PowerReadings, n_series: int) -> tuple[Floats, Floats]:
+    """Return the pace of each run's decode, and how well each series' mean pace is known.
 
     Runs count as done in the order of their rows. What is usual in a block of repeats is their own
     median: how far its time is off the line says nothing of its power, and would be taken for lag.
@@ -128,22 +129,22 @@ def usual_decode(readings: PowerReadings, n_series: int) -> tuple[Floats, Floats
         n_series: Number of series.
 
     Returns:
-        What each run would take at the mean pace of its series, in seconds, 0 where it has no
-        decode; and the standard error of the log of that pace. shapes: (entry,), (series,)
+        Usual time over time, 1 where there is no decode; and the standard error of the log of its
+        mean over a series. shapes: (entry,), (series,)
     """
-    usual_s, error = np.zeros_like(readings.decode_s), np.zeros(n_series)
+    pace, error = np.ones_like(readings.decode_s), np.zeros(n_series)
     prompts, outputs = known_prompts(readings), readings.output_tokens
     decodes = (readings.decode_s > 0) & (outputs > 1) & (readings.part != PREFILL)
     for s in np.unique(readings.series[decodes]):
         own = np.flatnonzero(decodes & (readings.series == s))
         own = own[np.argsort(readings.row[own])]
         decode_s = readings.decode_s[own]
-        usual_s[own] = usual_decode_s(prompts[own], outputs[own], decode_s)
-        error[s] = mean_error(np.log(usual_s[own] / decode_s))
+        pace[own] = usual_decode_s(prompts[own], outputs[own], decode_s) / decode_s
+        error[s] = mean_error(np.log(pace[own]))
     for b in np.unique(readings.block[decodes & (readings.block >= 0)]):
         own = decodes & (readings.block == b)
-        usual_s[own] *= np.median(readings.decode_s[own] / usual_s[own])
-    return usual_s, error
+        pace[own] *= np.median(1 / pace[own])
+    return pace, error
 
 
 def known_prefill(readings: PowerReadings, series_cell: Ints) -> Floats:
@@ -206,7 +207,7 @@ def usual_prefill(readings: PowerReadings, n_series: int) -> Floats:
 
 
 def _window_data(
-    readings: PowerReadings, prefill_s: Floats, usual_s: Floats, n_series: int
+    readings: PowerReadings, prefill_s: Floats, pace: Floats, n_series: int
 ) -> dict[str, NDArray[Any]]:
     """List the ways in which whole samples can fill each window. shape: (way,).
 
@@ -215,7 +216,6 @@ def _window_data(
     """
     slow = readings.kind("window")
     read, prefill_s = readings.take(slow), prefill_s[slow]
-    pace = _pace(usual_s[slow], read.decode_s)
     period = np.array([s.period_s for s in read.sensors])[read.sensor]
     prefill, busy = prefill_s / period, (prefill_s + read.decode_s) / period
     counted = (read.samples > 0)[:, None]
@@ -247,7 +247,7 @@ def _window_data(
         "reading_counted": counted[explained, 0].astype(float),
         "reading_series": read.series[explained],
         "reading_context": known_context(read)[explained],
-        "reading_pace": pace[explained],
+        "reading_pace": pace[slow][explained],
         "reading_busy": busy[explained],
         "window_series": read.series[reading],
         "window_sensor": read.sensor[reading],
@@ -257,16 +257,10 @@ def _window_data(
     }
 
 
-def _pace(usual_s: Floats, decode_s: Floats) -> Floats:
-    """Return usual time over time; 1 where no time is usual. shape: (any,)."""
-    return np.where(usual_s > 0, usual_s / np.maximum(decode_s, NEVER_S), 1.0)
-
-
-def _lagged_data(
-    readings: PowerReadings, usual_s: Floats, n_series: int
-) -> dict[str, NDArray[Any]]:
+def _lagged_data(readings: PowerReadings, pace: Floats, n_series: int) -> dict[str, NDArray[Any]]:
     """Return the readings of single phases. shape: (reading,)."""
-    read = readings.take(readings.kind("phase"))
+    fast = readings.kind("phase")
+    read = readings.take(fast)
     group = 2 * read.series + read.part
     of_blocks = block_data(
         "powerblock", "phase", read.blocks, read.block, group, 2 * n_series, half_centred=0.0
@@ -282,13 +276,13 @@ def _lagged_data(
         "phase_part": (read.part == DECODE).astype(float),
         "log_phase": np.log(read.power_w),
         "phase_context": known_context(read),
-        "phase_pace": _pace(usual_s[readings.kind("phase")], read.decode_s),
+        "phase_pace": pace[fast],
         "phase_prefill_s": np.maximum(np.nan_to_num(read.prefill_s), NEVER_S),
         "phase_decode_s": np.maximum(read.decode_s, NEVER_S),
     }
 
 
-def _mean_data(read: PowerReadings, usual_s: Floats) -> dict[str, NDArray[Any]]:
+def _mean_data(read: PowerReadings, pace: Floats) -> dict[str, NDArray[Any]]:
     """Join the runs of each mean: the share of prefill in their time. shape: (reading,)."""
     _, first, where = np.unique(read.reading, return_index=True, return_inverse=True)
 
@@ -297,12 +291,13 @@ def _mean_data(read: PowerReadings, usual_s: Floats) -> dict[str, NDArray[Any]]:
         return np.asarray(np.bincount(where, values, minlength=first.size) / runs)
 
     prefill = mean(np.where(read.part == DECODE, 0.0, np.nan_to_num(read.prefill_s)))
-    decode = mean(np.where(read.part == PREFILL, 0.0, read.decode_s))
+    decode_s = np.where(read.part == PREFILL, 0.0, read.decode_s)
+    decode = mean(decode_s)
     return {
         "mean_series": read.series[first],
         "mean_sensor": read.sensor[first],
         "log_mean": np.log(read.power_w[first]),
         "mean_context": np.exp(mean(np.log(known_context(read)))),
-        "mean_pace": _pace(mean(usual_s), decode),
+        "mean_pace": np.where(decode > 0, mean(pace * decode_s) / np.maximum(decode, NEVER_S), 1.0),
         "mean_prefill_share": prefill / (prefill + decode),
     }

@@ -422,18 +422,19 @@ def _usual(cell: CellDraws, input_tokens: Floats, output_tokens: Floats) -> _Usu
 
 def _metrics(cell: CellDraws, usual: _Usual, z: Noise | None) -> dict[str, Floats]:
     log_prefill, decode, outputs, context = usual
-    usual_decode = decode
     if z is not None:
         log_prefill = log_prefill + _no_more_than_a_stall(cell.prefill_noise * z.prefill)
         with np.errstate(divide="ignore"):
             scale = np.sqrt(cell.decode_noise**2 + (cell.timer_s / decode) ** 2)
         scale = np.where(outputs <= 1, 0, scale)
-        usual_decode = decode * np.exp(_no_more_than_a_stall(cell.decode_block))
         decode = decode * np.exp(_no_more_than_a_stall(scale * z.decode + cell.decode_block))
     prefill = np.exp(log_prefill)
     times = {"prefill_s": prefill, "decode_s": decode, "total_s": prefill + decode}
     if cell.power is None:
         return times
+    usual_decode = usual.decode_s
+    if z is not None:
+        usual_decode = usual_decode * np.exp(_no_more_than_a_stall(cell.decode_block))
     return times | cell.power.metrics(
         prefill, decode, context, usual_decode, z and z.power, blocks=z is not None
     )

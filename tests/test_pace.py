@@ -12,7 +12,7 @@ from scipy import stats
 from t2m_bayes.design import make_design
 from t2m_bayes.formulas import decode_time, paced_power
 from t2m_bayes.pace import FEW, mean_error, usual_decode_s
-from t2m_bayes.power_data import power_data, usual_decode
+from t2m_bayes.power_data import decode_pace, power_data
 
 
 @pytest.fixture
@@ -99,10 +99,10 @@ def test_each_run_is_held_against_its_own_session(rng: np.random.Generator) -> N
     )
     readings = make_design(frame).power
     assert readings is not None
-    usual_s, error = usual_decode(readings, 2)
-    expected_s = np.where((outputs > 1)[readings.row] & (readings.part == 1), readings.decode_s, 0)
-    np.testing.assert_allclose(usual_s, expected_s, rtol=0.01)
-    np.testing.assert_allclose(usual_s[repeats[readings.row]], expected_s[repeats[readings.row]])
+    pace, error = decode_pace(readings, 2)
+    np.testing.assert_allclose(pace, 1, rtol=0.01)
+    np.testing.assert_allclose(pace[repeats[readings.row]], 1)
+    np.testing.assert_array_equal(pace[(outputs == 1)[readings.row] | (readings.part == 0)], 1)
     assert error[1] < 1e-4 < error[0]
     data = power_data(readings, np.zeros(2, dtype=int), 1)
     np.testing.assert_allclose(data["phase_pace"], 1, rtol=0.01)
