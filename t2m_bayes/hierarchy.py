@@ -18,6 +18,7 @@ from t2m_bayes.design import (
     cell_nearest,
     context_cost,
     floor_shown,
+    group_medians,
     main_series,
     prompt_ratio,
     rises_pinned,
@@ -38,9 +39,11 @@ from t2m_bayes.formulas import (
     prefill_compute_time,
 )
 from t2m_bayes.octaves import (
+    MIDDLES,
     WIDE,
     octave_patterns,
     octave_shares,
+    octave_slopes,
     octaves_read,
     off_mean,
 )
@@ -113,10 +116,11 @@ def latency_model(
     together (:mod:`t2m_bayes.blocks`). Readings are skew t about the log of these
     (:func:`t2m_bayes.formulas.noise_middle`), with a relative scale, an absolute timer error and
     the known rounding of the reading. Levels are centred where the data pin them (series rates at
-    their median context :math:`x_s`, stairs at their anchors, a cell's prefill in its main session
-    and its bend at a long prompt), which keeps the posterior close to orthogonal though the data
-    fix some coefficients to 0.01 %. Whatever has no reading in this design is drawn from its
-    population, so one compiled graph serves every subset of a table.
+    their median context :math:`x_s`, context costs with the slope of their octaves, stairs at their
+    anchors, a cell's prefill in its main session and its bend at a long prompt), which keeps the
+    posterior close to orthogonal though the data fix some coefficients to 0.01 %. Whatever has no
+    reading in this design is drawn from its population, so one compiled graph serves every subset
+    of a table.
 
     Args:
         design: The indexed run table. Its arrays become ``pm.Data``: see :func:`model_data`.
@@ -182,12 +186,21 @@ def latency_model(
             + prior("slope_context") * cell_size
             - log_step
         )
+        in_cost, in_step = np.zeros(len(coords.cells)), 0.0
+        if coords.octaves:
+            departure, slope = _octave_departures(prior, data, cell_device)
+            # Readings pin the sum of both costs. A slope above the sum's would have no logarithm.
+            share = slope * data["cell_cost_of_slope"]
+            below = pt.minimum(share, 0.0)
+            in_cost = share - below - pt.log1p(-below)
+            in_step = slope[series_cell] * data["series_off_middle"]
         log_context = partially_pooled(
             "log_context",
             data["cell_read_context"],
             log_context_mean,
             prior("tau_context"),
             "cell",
+            pinned=in_cost,
         )
         log_context_series = partially_pooled(
             "log_context_series",
@@ -195,6 +208,7 @@ def latency_model(
             log_context[series_cell],
             prior("tau_session_context"),
             "series",
+            pinned=in_cost[series_cell],
         )
         context = pt.exp(log_context_series)
         at_median = pt.log1p(context * data["series_context"])
@@ -205,7 +219,7 @@ def latency_model(
             log_step[series_cell],
             tau_session_decode,
             "series",
-            pinned=at_median,
+            pinned=at_median + in_step,
         )
         # Heavy tails with a small scale are as wide as light ones with a large: readings pin the
         # width.
@@ -233,7 +247,6 @@ def latency_model(
                 data["decode_output"],
             )
             if coords.octaves:
-                departure = _octave_departures(prior, data, cell_device)
                 shares = data["decode_octave"] * departure[series_cell][s]
                 mean = mean * pt.exp(shares.sum(axis=-1))
             log_mean, block_variance = pt.log(mean), 0.0
@@ -417,10 +430,12 @@ def latency_model(
 
 def _octave_departures(
     prior: Callable[..., Any], data: Mapping[str, Any], cell_device: NDArray[np.intp]
-) -> Any:
+) -> tuple[Any, Any]:
     """Return departures from the step's line in context, which a device's LLMs share in part.
 
-    shape: (cell, octave)
+    Returns:
+        The departures, shape (cell, octave), and their slope in context over the octaves that were
+        read, in 1/token, shape (cell,).
     """
     tau = prior("tau_octave", dims="device")[:, None]
     own_tau = (prior("octave_own") * tau)[cell_device]
@@ -452,11 +467,12 @@ def _octave_departures(
         pinned=_over(own_patterns.transpose(0, 2, 1), of_cell),
     )
     effects = of_cell + alone + _over(own_patterns, several * own)
-    return pm.Deterministic(
+    departures = pm.Deterministic(
         "octave_departure",
         _over(data["cell_octave_off"], effects),
         dims=("cell", "octave"),
     )
+    return departures, (data["cell_octave_slope"] * effects).sum(axis=-1)
 
 
 def _over(matrices: Any, values: Any) -> Any:
@@ -541,11 +557,21 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
 
 def _octave_data(design: Design) -> dict[str, NDArray[Any]]:
     coords = design.coords
-    reading_cell = np.array([c for c, _ in coords.series])[design.decode_series]
+    series_cell = np.array([c for c, _ in coords.series])
     cell_device = np.array([d for _, d in coords.cells])
     shares = octave_shares(design.decode_input, design.decode_output, coords.octaves)
-    read = octaves_read(reading_cell, shares, len(coords.cells))
+    read = octaves_read(series_cell[design.decode_series], shares, len(coords.cells))
+    cost, context = context_cost(design), series_context(design)
+    shown = np.isfinite(cost)
+    # Added to log_context, a slope times this bends log(1 + cost * context) as the slope does.
+    of_slope = 1 / cost[shown] + context[shown]
+    middle = (read @ MIDDLES) / np.maximum(read.sum(axis=1), 1)
     return {
+        "cell_cost_of_slope": group_medians(
+            np.zeros(len(coords.cells)), series_cell[shown], of_slope
+        ),
+        "series_off_middle": context - middle[series_cell],
+        "cell_octave_slope": octave_slopes(read),
         "cell_octave_off": off_mean(read),
         **octave_patterns(read, cell_device, len(coords.devices)),
         "decode_octave": shares.T,

@@ -6,7 +6,8 @@ milliseconds for a 1B LLM at 4 and at 16 bits; TensorRT-LLM on the same board fo
 0.5 %. Prompts of a narrow range cannot show such a thing, and need no more than the line.
 
 What all octaves that a cell was read in have in common looks like its decode step. It counts as the
-latter, which goes on in other octaves, and is off there by as much.
+latter, which goes on in other octaves, and is off there by as much. What grows evenly with their
+context looks like the cost of a token of it, and may be either: readings pin the sum.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ FIRST_TOKENS: Final = 128
 
 OCTAVES: Final = 12
 """Number of octaves; the last one has no end."""
+
+MIDDLES: Final = FIRST_TOKENS * np.r_[0.5, 0.75 * 2.0 ** np.arange(1, OCTAVES)]
+"""Context in the middle of each octave, in tokens."""
 
 WIDE: Final = 16.0
 """Ratio of the longest to the shortest prompt of a device from which its octaves are modelled."""
@@ -98,12 +102,27 @@ def off_mean(read: Floats) -> NDArray[np.float64]:
     return np.asarray(np.eye(read.shape[1]) - shares[:, None, :], dtype=np.float64)
 
 
+def octave_slopes(read: Floats) -> NDArray[np.float64]:
+    """Return the weights that give the slope in context of effects of octaves, by least squares.
+
+    Args:
+        read: What :func:`octaves_read` returns. shape: (cell, octave)
+
+    Returns:
+        Weights, in 1/token; none of an octave that was not read. shape: (cell, octave)
+    """
+    # From their own mean, so that a single octave has no slope.
+    weight = read * (off_mean(read) @ MIDDLES)
+    return np.asarray(weight / np.maximum((weight**2).sum(axis=1, keepdims=True), 1))
+
+
 def octave_patterns(
     read: Floats, cell_device: NDArray[np.integer[Any]], devices: int
 ) -> dict[str, NDArray[np.float64]]:
     """Return orthonormal patterns over octaves, some of which readings pin.
 
-    Independent effects of one spread are as many independent patterns with that spread.
+    Independent effects of one spread are as many independent patterns with that spread. A mean and
+    a slope of octaves that were read are not pinned, since they look like the step's line.
 
     Args:
         read: What :func:`octaves_read` returns. shape: (cell, octave)
@@ -117,7 +136,8 @@ def octave_patterns(
         others show it. And ``cell_octave_share``, what effects of one cell alone look like in the
         patterns of its device, shape (cell, pattern, octave).
     """
-    shown = read[:, :, None] * off_mean(read)
+    line = MIDDLES[:, None] * octave_slopes(read)[:, None, :]
+    shown = read[:, :, None] * (off_mean(read) @ (np.eye(OCTAVES) - line))
     seen = shown.transpose(0, 2, 1) @ shown
     of_device = np.zeros((devices, *seen.shape[1:]))
     np.add.at(of_device, cell_device, seen)
