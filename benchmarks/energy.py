@@ -108,7 +108,7 @@ def phases(data: Path, seeds: int) -> None:
     for k in range(4):
         test = fold == k
         started = time.perf_counter()
-        fit = models.fit(~test, LAGGED)
+        fit = fit_well(models, LAGGED, ~test)
         took = f"{time.perf_counter() - started:.0f} s"
         console.print(f"[dim]{took}: {fit.provenance['diagnostics']['verdict']}[/dim]")
         metrics = ("energy_j", "total_s", "prefill_energy_j", "decode_energy_j")
