@@ -32,6 +32,7 @@ from t2m_bayes.design import (
 )
 from t2m_bayes.formulas import (
     REFERENCE_PROMPT,
+    context_tokens,
     decode_time,
     floored,
     noise_middle,
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    Floats = NDArray[np.floating[Any]]
 
 STAIR_READINGS: Final = 3
 """Readings from which a stair has a level of its own. Fewer cannot tell an odd kernel from a stall,
@@ -189,11 +192,12 @@ def latency_model(
         in_cost, in_step = np.zeros(len(coords.cells)), 0.0
         if coords.octaves:
             departure, slope = _octave_departures(prior, data, cell_device)
-            # Readings pin the sum of both costs. A slope above the sum's would have no logarithm.
+            # Readings pin the sum of both costs. Where a slope is all of it, the rest has no
+            # logarithm: positive shares are taken as small.
             share = slope * data["cell_cost_of_slope"]
             below = pt.minimum(share, 0.0)
             in_cost = share - below - pt.log1p(-below)
-            in_step = slope[series_cell] * data["series_off_middle"]
+            in_step = slope[series_cell] * data["series_step_of_slope"]
         log_context = partially_pooled(
             "log_context",
             data["cell_read_context"],
@@ -561,21 +565,41 @@ def _octave_data(design: Design) -> dict[str, NDArray[Any]]:
     cell_device = np.array([d for _, d in coords.cells])
     shares = octave_shares(design.decode_input, design.decode_output, coords.octaves)
     read = octaves_read(series_cell[design.decode_series], shares, len(coords.cells))
-    cost, context = context_cost(design), series_context(design)
-    shown = np.isfinite(cost)
-    # Added to log_context, a slope times this bends log(1 + cost * context) as the slope does.
-    of_slope = 1 / cost[shown] + context[shown]
-    middle = (read @ MIDDLES) / np.maximum(read.sum(axis=1), 1)
+    cost_read = _seen(series_cell[np.isfinite(context_cost(design))], len(coords.cells))
+    cost_of_slope, step_of_slope = _of_slope(design, read, shares)
     return {
-        "cell_cost_of_slope": group_medians(
-            np.zeros(len(coords.cells)), series_cell[shown], of_slope
-        ),
-        "series_off_middle": context - middle[series_cell],
+        "cell_cost_of_slope": cost_of_slope,
+        "series_step_of_slope": step_of_slope,
         "cell_octave_slope": octave_slopes(read),
         "cell_octave_off": off_mean(read),
-        **octave_patterns(read, cell_device, len(coords.devices)),
+        **octave_patterns(read, cost_read, cell_device, len(coords.devices)),
         "decode_octave": shares.T,
     }
+
+
+def _of_slope(design: Design, read: Floats, shares: Floats) -> tuple[Floats, Floats]:
+    """Return what a slope of octaves adds to the logs of context's cost and of a step.
+
+    By least squares over the readings of each series, in tokens; none where they pin no cost.
+    shape: (cell,) and (series,)
+    """
+    coords = design.coords
+    series_cell = np.array([c for c, _ in coords.series])
+    cost, median = context_cost(design), series_context(design)
+    context = context_tokens(design.decode_input, design.decode_output)
+    of_cost, of_step = np.zeros(len(coords.series)), np.zeros(len(coords.series))
+    line = read * (off_mean(read) @ MIDDLES)
+    for s in np.flatnonzero(np.isfinite(cost)):
+        own = design.decode_series == s
+        grown = shares.T[own] @ line[series_cell[s]]
+        # How the log of a step at a context changes with that of the cost.
+        change = cost[s] * context[own] / (1 + cost[s] * context[own])
+        if np.ptp(change) > 0 and np.ptp(grown) > 0:
+            of_cost[s], level = np.polyfit(change, grown, 1)
+            of_step[s] = level + of_cost[s] * cost[s] * median[s] / (1 + cost[s] * median[s])
+    pinned = np.isfinite(cost)
+    of_cell = group_medians(np.zeros(len(coords.cells)), series_cell[pinned], of_cost[pinned])
+    return of_cell, of_step
 
 
 def _seen(index: NDArray[Any], size: int) -> NDArray[np.float64]:

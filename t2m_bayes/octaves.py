@@ -117,15 +117,17 @@ def octave_slopes(read: Floats) -> NDArray[np.float64]:
 
 
 def octave_patterns(
-    read: Floats, cell_device: NDArray[np.integer[Any]], devices: int
+    read: Floats, cost_read: Floats, cell_device: NDArray[np.integer[Any]], devices: int
 ) -> dict[str, NDArray[np.float64]]:
     """Return orthonormal patterns over octaves, some of which readings pin.
 
-    Independent effects of one spread are as many independent patterns with that spread. A mean and
-    a slope of octaves that were read are not pinned, since they look like the step's line.
+    Independent effects of one spread are as many independent patterns with that spread. A mean of
+    octaves that were read is not pinned, since it looks like the decode step, nor is their slope
+    where it looks like a cost of context that readings pin.
 
     Args:
         read: What :func:`octaves_read` returns. shape: (cell, octave)
+        cost_read: Above 0 where readings pin a cell's cost of context. shape: (cell,)
         cell_device: Device of each cell. shape: (cell,)
         devices: Number of devices.
 
@@ -136,7 +138,8 @@ def octave_patterns(
         others show it. And ``cell_octave_share``, what effects of one cell alone look like in the
         patterns of its device, shape (cell, pattern, octave).
     """
-    line = MIDDLES[:, None] * octave_slopes(read)[:, None, :]
+    slopes = cost_read[:, None] * octave_slopes(read)
+    line = MIDDLES[:, None] * slopes[:, None, :]
     shown = read[:, :, None] * (off_mean(read) @ (np.eye(OCTAVES) - line))
     seen = shown.transpose(0, 2, 1) @ shown
     of_device = np.zeros((devices, *seen.shape[1:]))

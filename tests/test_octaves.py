@@ -13,8 +13,10 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import linregress
 
 from t2m_bayes import fits
+from t2m_bayes.design import context_cost
 from t2m_bayes.evidence.readings import read
 from t2m_bayes.fits import Fit
+from t2m_bayes.formulas import context_tokens
 from t2m_bayes.hierarchy import model_data
 from t2m_bayes.inference import Models
 from t2m_bayes.octaves import (
@@ -99,7 +101,7 @@ def test_slopes_are_those_of_least_squares(read: np.ndarray) -> None:
 def test_readings_pin_what_they_show(reads: list[np.ndarray], shared: int, own: list[int]) -> None:
     """What is shared where any LLM shows it, and what is its own where another does too."""
     read = np.stack(reads).astype(float)
-    made = octave_patterns(read, np.zeros(2, dtype=int), 1)
+    made = octave_patterns(read, np.ones(2), np.zeros(2, dtype=int), 1)
     pinned = made["device_octave_pinned"][0] > 0
     assert pinned.sum() == shared
     assert made["cell_octave_pinned"].sum(axis=1).tolist() == own
@@ -115,6 +117,44 @@ def test_readings_pin_what_they_show(reads: list[np.ndarray], shared: int, own: 
     # What all cells of a device have alike is the same as what they share.
     alike = (made["cell_octave_share"] @ pattern).sum(axis=0)
     np.testing.assert_allclose(alike[pinned], np.eye(OCTAVES)[pinned], atol=1e-12)
+
+
+def test_a_slope_is_pinned_where_no_cost_of_context_is() -> None:
+    read = np.stack([WIDE_READ, NONE_READ]).astype(float)
+    made = octave_patterns(read, np.zeros(2), np.zeros(2, dtype=int), 1)
+    assert made["device_octave_pinned"].sum() == 6
+
+
+def test_costs_of_context_give_way_to_the_slope_of_octaves(
+    wide_models: Models, wide_prior: xr.DataTree
+) -> None:
+    """So that what readings pin stays where it is, and chains need not follow a ridge."""
+    design = wide_models.design
+    data = model_data(design)
+    read_octaves = data["cell_octave_slope"][0] != 0
+    line = read_octaves * (MIDDLES - MIDDLES[read_octaves].mean())
+    cost = context_cost(design)
+    effects = 0.02 * cost.min() * line
+    sample = wide_prior["posterior"].to_dataset().isel(draw=[0, 0]).copy(deep=True)
+    for name in ("octave_pattern_raw", "octave_alone_raw", "octave_own_pattern_raw"):
+        sample[name] = sample[name] * 0
+    sample["log_context_series_raw"][:] = np.log(cost)
+    tau = sample["tau_octave"].to_numpy()[0, 0, 0]
+    sample["octave_pattern_raw"][0, 1, 0] = effects @ data["device_octave_pattern"][0] / tau
+    tree = xr.DataTree.from_dict(
+        {"posterior": sample, "sample_stats": wide_prior["sample_stats"].to_dataset()}
+    )
+    model, rng = wide_models.time.model, np.random.default_rng(0)
+    decode = next(r for r in read(model, design, data, tree, rng) if r.name == "decode")
+    moved = decode.location[1] - decode.location[0]
+    # No cost and step give way better.
+    alone = effects @ data["decode_octave"].T
+    context = cost[design.decode_series] * context_tokens(design.decode_input, design.decode_output)
+    for s in range(len(cost)):
+        own = design.decode_series == s
+        line = np.c_[np.ones(own.sum()), (context / (1 + context))[own]]
+        left = alone[own] - line @ np.linalg.lstsq(line, alone[own])[0]
+        np.testing.assert_allclose(moved[own], left, atol=0.02 * np.abs(alone).max())
 
 
 def test_the_predictor_has_the_octaves_of_the_model(
