@@ -504,7 +504,8 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     n_cells, n_series = len(coords.cells), len(coords.series)
     decode_readings = np.bincount(design.decode_series, minlength=n_series)
     prefill_read = _seen(design.prefill_series, n_series)
-    context_read = np.isfinite(context_cost(design)).astype(float)
+    cost = context_cost(design)
+    context_read = np.isfinite(cost).astype(float)
     cell_decode = _seen(series_cell[decode_readings > 0], n_cells)
     cell_prefill = _seen(series_cell[prefill_read > 0], n_cells)
     readings = np.bincount(design.prompt_stair[design.prefill_prompt], minlength=len(coords.stairs))
@@ -545,7 +546,7 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
             design.decode_series,
             n_series,
         ),
-        **(_octave_data(design) if coords.octaves else {}),
+        **(_octave_data(design, cost) if coords.octaves else {}),
         "decode_series": design.decode_series,
         "decode_input": design.decode_input,
         "decode_input_sd": design.decode_input_sd,
@@ -559,14 +560,14 @@ def model_data(design: Design) -> dict[str, NDArray[Any]]:
     }
 
 
-def _octave_data(design: Design) -> dict[str, NDArray[Any]]:
+def _octave_data(design: Design, cost: Floats) -> dict[str, NDArray[Any]]:
     coords = design.coords
     series_cell = np.array([c for c, _ in coords.series])
     cell_device = np.array([d for _, d in coords.cells])
     shares = octave_shares(design.decode_input, design.decode_output, coords.octaves)
     read = octaves_read(series_cell[design.decode_series], shares, len(coords.cells))
-    cost_read = _seen(series_cell[np.isfinite(context_cost(design))], len(coords.cells))
-    cost_of_slope, step_of_slope = _of_slope(design, read, shares)
+    cost_read = _seen(series_cell[np.isfinite(cost)], len(coords.cells))
+    cost_of_slope, step_of_slope = _of_slope(design, cost, read, shares)
     return {
         "cell_cost_of_slope": cost_of_slope,
         "series_step_of_slope": step_of_slope,
@@ -577,7 +578,7 @@ def _octave_data(design: Design) -> dict[str, NDArray[Any]]:
     }
 
 
-def _of_slope(design: Design, read: Floats, shares: Floats) -> tuple[Floats, Floats]:
+def _of_slope(design: Design, cost: Floats, read: Floats, shares: Floats) -> tuple[Floats, Floats]:
     """Return what a slope of octaves adds to the logs of context's cost and of a step.
 
     By least squares over the readings of each series, in tokens; none where they pin no cost.
@@ -585,11 +586,11 @@ def _of_slope(design: Design, read: Floats, shares: Floats) -> tuple[Floats, Flo
     """
     coords = design.coords
     series_cell = np.array([c for c, _ in coords.series])
-    cost, median = context_cost(design), series_context(design)
+    pinned, median = np.isfinite(cost), series_context(design)
     context = context_tokens(design.decode_input, design.decode_output)
     of_cost, of_step = np.zeros(len(coords.series)), np.zeros(len(coords.series))
     line = read * (off_mean(read) @ MIDDLES)
-    for s in np.flatnonzero(np.isfinite(cost)):
+    for s in np.flatnonzero(pinned):
         own = design.decode_series == s
         grown = shares.T[own] @ line[series_cell[s]]
         # How the log of a step at a context changes with that of the cost.
@@ -597,7 +598,6 @@ def _of_slope(design: Design, read: Floats, shares: Floats) -> tuple[Floats, Flo
         if np.ptp(change) > 0 and np.ptp(grown) > 0:
             of_cost[s], level = np.polyfit(change, grown, 1)
             of_step[s] = level + of_cost[s] * cost[s] * median[s] / (1 + cost[s] * median[s])
-    pinned = np.isfinite(cost)
     of_cell = group_medians(np.zeros(len(coords.cells)), series_cell[pinned], of_cost[pinned])
     return of_cell, of_step
 
