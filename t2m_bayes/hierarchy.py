@@ -40,8 +40,8 @@ from t2m_bayes.formulas import (
     prefill_compute_time,
 )
 from t2m_bayes.octaves import (
-    MIDDLES,
     WIDE,
+    octave_lines,
     octave_patterns,
     octave_shares,
     octave_slopes,
@@ -586,18 +586,22 @@ def _of_slope(design: Design, cost: Floats, read: Floats, shares: Floats) -> tup
     """
     coords = design.coords
     series_cell = np.array([c for c, _ in coords.series])
-    pinned, median = np.isfinite(cost), series_context(design)
     context = context_tokens(design.decode_input, design.decode_output)
+
+    def change(added: Floats) -> Floats:
+        """Return how the log of a step changes with that of the cost, by what the cost adds."""
+        return added / (1 + added)
+
+    at_reading = change(cost[design.decode_series] * context)
+    at_median = change(cost * series_context(design))
     of_cost, of_step = np.zeros(len(coords.series)), np.zeros(len(coords.series))
-    line = read * (off_mean(read) @ MIDDLES)
+    pinned, lines = np.isfinite(cost), octave_lines(read)
     for s in np.flatnonzero(pinned):
         own = design.decode_series == s
-        grown = shares.T[own] @ line[series_cell[s]]
-        # How the log of a step at a context changes with that of the cost.
-        change = cost[s] * context[own] / (1 + cost[s] * context[own])
-        if np.ptp(change) > 0 and np.ptp(grown) > 0:
-            of_cost[s], level = np.polyfit(change, grown, 1)
-            of_step[s] = level + of_cost[s] * cost[s] * median[s] / (1 + cost[s] * median[s])
+        grown = shares.T[own] @ lines[series_cell[s]]
+        if np.ptp(at_reading[own]) > 0 and np.ptp(grown) > 0:
+            fitted = np.polyfit(at_reading[own], grown, 1)
+            of_cost[s], of_step[s] = fitted[0], np.polyval(fitted, at_median[s])
     of_cell = group_medians(np.zeros(len(coords.cells)), series_cell[pinned], of_cost[pinned])
     return of_cell, of_step
 

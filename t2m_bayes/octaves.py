@@ -102,6 +102,18 @@ def off_mean(read: Floats) -> NDArray[np.float64]:
     return np.asarray(np.eye(read.shape[1]) - shares[:, None, :], dtype=np.float64)
 
 
+def octave_lines(read: Floats) -> NDArray[np.float64]:
+    """Return the context of octaves that were read, from their mean, in tokens; 0 of others.
+
+    Args:
+        read: What :func:`octaves_read` returns. shape: (cell, octave)
+
+    Returns:
+        Lines in context with a slope of 1; of a single octave, none. shape: (cell, octave)
+    """
+    return np.asarray(read * (off_mean(read) @ MIDDLES))
+
+
 def octave_slopes(read: Floats) -> NDArray[np.float64]:
     """Return the weights that give the slope in context of effects of octaves, by least squares.
 
@@ -111,9 +123,8 @@ def octave_slopes(read: Floats) -> NDArray[np.float64]:
     Returns:
         Weights, in 1/token; none of an octave that was not read. shape: (cell, octave)
     """
-    # From their own mean, so that a single octave has no slope.
-    weight = read * (off_mean(read) @ MIDDLES)
-    return np.asarray(weight / np.maximum((weight**2).sum(axis=1, keepdims=True), 1))
+    line = octave_lines(read)
+    return np.asarray(line / np.maximum((line**2).sum(axis=1, keepdims=True), 1))
 
 
 def octave_patterns(
